@@ -52,7 +52,9 @@ class CID:
         if hash_code == SHA2_256 and len(digest) != 32:
             raise Malformed("CID", f"sha2-256 digest has {len(digest)} bytes, not 32")
         multihash = varint.encode(hash_code) + varint.encode(len(digest)) + digest
-        self._set(version, codec, hash_code, digest, multihash if version == 0 else b"\x01" + varint.encode(codec) + multihash)
+        self._set(
+            version, codec, hash_code, digest, multihash if version == 0 else b"\x01" + varint.encode(codec) + multihash
+        )
 
     def _set(self, version: int, codec: int, hash_code: int, digest: bytes, raw: bytes) -> None:
         object.__setattr__(self, "version", version)

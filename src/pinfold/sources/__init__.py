@@ -1,0 +1,1 @@
+"""Sources: what is guarded, and how it is read and written back."""
