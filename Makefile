@@ -17,7 +17,7 @@ export PINFOLD_COMPONENTS
 
 BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-INSTALL := $(PYTHON) tools/components/install.py
+INSTALL := $(BIN)/python tools/components/install.py
 # Two workers: on two cores a third one only takes memory. worksteal, because slow tests stand together in one file.
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
@@ -43,7 +43,7 @@ check: $(VENV)/dev.stamp ## format, lint, types, direction of imports
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/mypy tools/components/install.py
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: format
 format: $(VENV)/dev.stamp ## lay the code out
@@ -51,7 +51,7 @@ format: $(VENV)/dev.stamp ## lay the code out
 	$(BIN)/ruff check --quiet --fix .
 
 .PHONY: components
-components: ## the real programs the tests run against
+components: $(VENV)/run.stamp ## the real programs the tests run against
 	@$(INSTALL) kubo
 
 .PHONY: bench
@@ -63,9 +63,10 @@ bench: $(BIN)/pinfold ## measure against restic, kopia and borg; the first run b
 # for Python 3.11 and newer by markers, and carry hashes and no addresses, so that they work with any index.
 .PHONY: lock
 lock: $(VENV)/run.stamp ## write requirements/*.txt anew from pyproject.toml
-	$(PIP) install --require-hashes -r requirements/lock.txt
-	compile() { \
-	    $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/python -m venv --clear build/lock
+	build/lock/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/lock.txt
+	@compile() { \
+	    build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	        --custom-compile-command "make lock" $(ARGS) "$$@"; \
 	}; \
 	compile pyproject.toml --group build -o requirements/run.txt; \
@@ -87,7 +88,7 @@ $(VENV)/run.stamp: requirements/run.txt
 	$(PIP) install --require-hashes -r requirements/run.txt
 	@touch $@
 
-$(VENV)/dev.stamp: requirements/dev.txt $(BIN)/pinfold
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp | $(BIN)/pinfold
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 

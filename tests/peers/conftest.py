@@ -58,7 +58,7 @@ class Kubo:
 
 @pytest.fixture(scope="session")
 def kubo_template(tmp_path_factory: pytest.TempPathFactory) -> Kubo:
-    """An initialised node that no test uses: copying it takes 10 ms, `ipfs init` and its settings take 1 s."""
+    """An initialised node that no test uses: a copy takes 5 ms, `ipfs init` and its settings take 340 ms."""
     binary = COMPONENTS / "bin" / "ipfs"
     if not binary.exists():
         pytest.fail(f"{binary} is missing: run make components", pytrace=False)

@@ -104,10 +104,20 @@ def say(line: str) -> None:
 
 
 def run(*command: str | Path, cwd: Path | None = None, failing: str) -> None:
-    """Run a program whose output goes to stderr; failing says what was lost when it fails."""
-    environment = {**os.environ, "GOTOOLCHAIN": "local"}  # never another tool chain than the one chosen below
-    done = subprocess.run(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+    """Run a program; what it says is shown only when it fails, after which failing says what was lost."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "GOTOOLCHAIN": "local"},  # never another tool chain than the one chosen below
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     if done.returncode:
+        print(done.stdout, file=sys.stderr)
         raise CannotInstallError(f"{failing}: `{' '.join(map(str, command))}` ended with {done.returncode}, see above")
 
 

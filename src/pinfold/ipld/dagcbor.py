@@ -14,7 +14,7 @@ from pinfold.errors import Malformed
 
 def encode(value: object) -> bytes:
     """`value` (dict with text keys, list, int, bytes, str, bool, None) as canonical DAG-CBOR."""
-    return libipld.encode_dag_cbor(value)  # type: ignore[arg-type]
+    return libipld.encode_dag_cbor(value)
 
 
 def decode(data: bytes, field: str) -> object:

@@ -186,9 +186,7 @@ class _FileNode:
         if self.size != (message.filesize or 0):
             raise Malformed("UnixFS file", f"{self.size} bytes in its parts, {message.filesize or 0} announced")
 
-    def children(
-        self, offset: int, depth: int, start: int, end: int | None
-    ) -> list[tuple[CID, int, int | None, int]]:
+    def children(self, offset: int, depth: int, start: int, end: int | None) -> list[tuple[CID, int, int | None, int]]:
         found: list[tuple[CID, int, int | None, int]] = []
         at = offset + len(self.data)
         for link, size in zip(self._links, self._sizes, strict=True):

@@ -10,6 +10,7 @@ Source: https://specs.ipfs.tech/unixfs/ and IPIP-499.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
@@ -82,7 +83,7 @@ def _checked(name: bytes, cid: CID, tsize: int) -> Link:
 
 def _build_plain(links: list[Link], emit: Emit) -> tuple[CID, int]:
     links.sort(key=itemgetter(1))
-    for before, link in zip(links, links[1:], strict=False):
+    for before, link in pairwise(links):
         if before.name == link.name:
             raise ValueError(f"entry {link.name!r} comes twice")
     root = emit_node(links, _EMPTY, emit)

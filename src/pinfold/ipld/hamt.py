@@ -105,7 +105,9 @@ class Builder:
                 raise ValueError(f"entry {name!r} comes out of order")
             shared = self._layout.shared(before, place)
             if shared >= self._layout.levels:
-                raise ValueError(f"entry {name!r} comes twice" if link.name == name else f"{name!r} and {link.name!r} collide")
+                raise ValueError(
+                    f"entry {name!r} comes twice" if link.name == name else f"{name!r} and {link.name!r} collide"
+                )
             self._place(before, link, shared)
         self._last = (place, Link(cid, name, tsize))
 

@@ -109,15 +109,15 @@ def decode(raw: bytes) -> Data:
             mtime = _decode_mtime(body)
         elif field <= _MTIME:
             raise Malformed(_WHAT, f"field {field} comes twice or has wire type {wire}", at)
-    kind = _kind(numbers.pop("kind", None))
+    kind = _kind(numbers.pop("kind", -1))
     return Data(kind=kind, data=data, blocksizes=tuple(sizes), mtime=mtime, **numbers)
 
 
-def _kind(value: int | None) -> Kind:
+def _kind(value: int) -> Kind:
     try:
         return Kind(value)
     except ValueError as error:
-        raise Malformed(_WHAT, "there is no type" if value is None else f"type {value} is unknown") from error
+        raise Malformed(_WHAT, "there is no type" if value < 0 else f"type {value} is unknown") from error
 
 
 def _bounded(value: int, at: int, most: int = _MAX_SIZE) -> int:
@@ -143,7 +143,7 @@ def _decode_mtime(body: bytes) -> tuple[int, int]:
     for field, wire, value, raw, at in protobuf.fields(body, "UnixFS mtime"):
         if field == 1 and wire == protobuf.VARINT and seconds is None:
             seconds = value - (1 << 64) if value >> 63 else value
-        elif field == 2 and wire == protobuf.FIXED32 and nanos is None:  # noqa: PLR2004 - numbered in the format
+        elif field == 2 and wire == protobuf.FIXED32 and nanos is None:
             nanos = int.from_bytes(raw, "little")
         else:
             raise Malformed("UnixFS mtime", f"field {field} is unknown or comes twice", at)

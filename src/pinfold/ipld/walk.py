@@ -108,7 +108,8 @@ def walk(root: CID, get: Callable[[CID], bytes | None], seen: Seen | None = None
         block = cid.digest if identity else get(cid)
         if block is None:
             continue
-        children = links(cid, block)
+        # Repeats within a node go at once: a file of equal chunks would else fill the stack with itself.
+        children = list(dict.fromkeys(links(cid, block)))
         if len(pending) + len(children) > MAX_PENDING:
             raise Malformed("DAG", f"more than {MAX_PENDING} links wait at once below {root}")
         children.reverse()

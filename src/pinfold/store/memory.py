@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pinfold.clock import SystemClock, rfc3339
 from pinfold.errors import Corrupt, Missing, Refused
-from pinfold.ipld.cid import DAG_PB, IDENTITY, SHA2_256, CID
+from pinfold.ipld.cid import CID, IDENTITY, RAW, SHA2_256
 from pinfold.ipld.walk import links
 from pinfold.store.prove import prove
 from pinfold.store.seam import Block, Collected, CopyStatus, Pin, PinState, PinStatus, Usage
@@ -176,7 +176,7 @@ class MemoryStore:
             cid = stack.pop()
             if cid.hash_code != IDENTITY:
                 live.add(cid.digest)
-            if cid.codec == DAG_PB and bytes(cid) not in nodes:
+            if cid.codec != RAW and bytes(cid) not in nodes:
                 nodes.add(bytes(cid))
                 stack.extend(links(cid, self.get(cid)))
         return live & self._blocks.keys()

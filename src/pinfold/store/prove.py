@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pinfold.errors import Incomplete, Malformed, Missing, Refused, StoreError
-from pinfold.ipld.cid import DAG_PB
+from pinfold.ipld.cid import RAW
 from pinfold.ipld.walk import links
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _below(
     """The dag-pb nodes directly below `level`, each once; what is not there goes to `missing`."""
     leaves: list[CID] = []
     for cid in level:
-        if cid.codec != DAG_PB:
+        if cid.codec == RAW:
             leaves.append(cid)
             continue
         try:
@@ -70,7 +70,7 @@ def _below(
         except Malformed as error:
             raise Refused(f"cannot pin {root}: block {cid} is no dag-pb node ({error})") from error
         for child in children:
-            if child.codec != DAG_PB:
+            if child.codec == RAW:
                 leaves.append(child)
             elif bytes(child) not in seen:
                 seen.add(bytes(child))
@@ -92,10 +92,10 @@ def _old_level(nodes: list[CID], fetch: Fetch) -> dict[bytes, CID]:
     """The dag-pb nodes below `nodes` of the proved root; a node that cannot be read saves nothing."""
     found: dict[bytes, CID] = {}
     for cid in nodes:
-        if cid.codec != DAG_PB:
+        if cid.codec == RAW:
             continue
         try:
-            found.update((bytes(child), child) for child in links(cid, fetch(cid)) if child.codec == DAG_PB)
+            found.update((bytes(child), child) for child in links(cid, fetch(cid)) if child.codec != RAW)
         except (StoreError, Malformed):
             continue
     return found

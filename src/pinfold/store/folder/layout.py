@@ -16,13 +16,13 @@ import errno
 import json
 import os
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import Full, Refused, StoreError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FORMAT: Final = "pinfold-store"
 VERSION: Final = 1

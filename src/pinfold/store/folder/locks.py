@@ -97,7 +97,7 @@ def leases(writers: Path) -> list[Lease]:
     with translated(writers):
         for name in sorted(os.listdir(writers)):
             parts = name.split("-")
-            if len(parts) != 3 or not parts[1].isdecimal():  # noqa: PLR2004 (the three parts of a lease's name)
+            if len(parts) != 3 or not parts[1].isdecimal():
                 continue
             if _is_held(writers / name):
                 alive.append(Lease(parts[0], int(parts[1]), name))

@@ -1,0 +1,209 @@
+"""What a repository holds, read off the pin list of its store: snapshots, keyrings, and who follows whom.
+
+Nothing is kept here: the pin list is the catalogue, and everything else is a cache of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pinfold import snapshot
+from pinfold.errors import KeyFailure, Malformed, Missing, PinfoldError, StoreError, UsageError
+from pinfold.ipld import CID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pinfold.seal.keyring import Keyring
+    from pinfold.snapshot import Snapshot
+    from pinfold.store.seam import Pin, Store
+
+PREFIX: Final = "pinfold/"
+_KEYRING: Final = "keyring"
+_SHORTEST: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A snapshot by its pin name alone, nothing fetched."""
+
+    root: CID
+    repository: str
+    source: str
+    kind: str
+    finished: str
+
+    @classmethod
+    def of(cls, pin: Pin) -> Listed | None:
+        """The snapshot a pin names, or None for other pins."""
+        steps = pin.name.split("/")
+        if len(steps) != 5 or steps[0] != "pinfold" or steps[3] not in snapshot.KINDS:
+            return None
+        return cls(pin.root, *steps[1:])
+
+
+def repositories(store: Store) -> list[str]:
+    """The ids of the repositories in a store."""
+    return sorted({pin.name.split("/")[1] for pin in store.pins(PREFIX) if pin.name.count("/") >= 2})
+
+
+def the_repository(store: Store) -> str:
+    """The id of the only repository.  Raises UsageError when there is none, or several."""
+    found = repositories(store)
+    if not found:
+        raise UsageError(f"{store.name} holds no repository; make one with: pinfold init {store.name}")
+    if len(found) > 1:
+        raise UsageError(
+            f"{store.name} holds several repositories: {', '.join(found)}; choose one with --repository-id"
+        )
+    return found[0]
+
+
+def newest_keyring(store: Store, repository: str) -> Keyring:
+    """The keyring with the highest sequence whose signature holds, from wherever it lies.
+
+    Keyrings stand alone and in every snapshot; damage to some is survived.
+    Raises KeyFailure when none is valid.
+    """
+    prefix = f"{PREFIX}{repository}/{_KEYRING}/"
+    pins = sorted(store.pins(prefix), key=lambda pin: _sequence(pin.name), reverse=True)
+    problems: list[str] = []
+    for pin in pins:
+        keyring = _try(store, pin.root, repository, problems)
+        if keyring is not None:
+            return keyring
+    found = [_try(store, one.root, repository, problems) for one in listed(store, repository)]
+    valid = [keyring for keyring in found if keyring is not None]
+    if not valid:
+        why = f": {problems[0]}" if problems else ""
+        raise KeyFailure(f"no valid keyring of repository {repository} in {store.name}{why}")
+    return max(valid, key=lambda keyring: keyring.sequence)
+
+
+def _try(store: Store, root: CID, repository: str, problems: list[str]) -> Keyring | None:
+    try:
+        keyring = snapshot.load_keyring(root, store.get)
+    except (StoreError, Malformed, KeyFailure) as error:
+        problems.append(str(error))
+        return None
+    return keyring if keyring.repository.id == repository else None
+
+
+def _sequence(name: str) -> int:
+    tail = name.rsplit("/", 1)[-1]
+    return int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 18 else -1
+
+
+def keyring_pin(keyring: Keyring) -> str:
+    """The name a keyring is pinned under."""
+    return f"{PREFIX}{keyring.repository.id}/{_KEYRING}/{keyring.sequence}"
+
+
+def listed(store: Store, repository: str, source: str = "") -> list[Listed]:
+    """Snapshots by pin name, oldest first; of one source when its id is given."""
+    prefix = f"{PREFIX}{repository}/" + (f"{source}/" if source else "")
+    found = (Listed.of(pin) for pin in store.pins(prefix))
+    return sorted((one for one in found if one), key=lambda one: (one.finished, str(one.root)))
+
+
+def snapshots(
+    store: Store, repository: str, source: str = "", broken: Callable[[Listed, PinfoldError], None] | None = None
+) -> Iterator[Snapshot]:
+    """Every snapshot, oldest first; those that cannot be read are told to `broken` and passed over."""
+    for one in listed(store, repository, source):
+        try:
+            loaded = snapshot.load(one.root, store.get)
+            if loaded.header.repository != repository:
+                raise KeyFailure(f"snapshot {one.root} is pinned as of repository {repository}, but is of another")
+        except (StoreError, Malformed, KeyFailure) as error:
+            if broken is None:
+                raise
+            broken(one, error)
+        else:
+            yield loaded
+
+
+def previous(store: Store, repository: str, source: str, agent: str) -> Snapshot | None:
+    """This agent's newest finished snapshot of a source."""
+    for one in reversed(listed(store, repository, source)):
+        if one.kind == "checkpoint":
+            continue
+        try:
+            found = snapshot.load(one.root, store.get)
+        except (StoreError, Malformed, KeyFailure):
+            continue  # verify is who speaks of damage; the chain goes on from the newest whole one
+        if found.header.agent == agent:
+            return found
+    return None
+
+
+def find(store: Store, repository: str | None, text: str, source_id: Callable[[str], str] | None = None) -> Snapshot:
+    """The snapshot a person means: `latest`, `latest:NAME`, a root or id, or the unique end of one.
+
+    `source_id` turns a source's name into its id.  Raises UsageError for none or several.
+    """
+    if text.startswith("latest"):
+        return _latest(store, repository or the_repository(store), text, source_id)
+    whole = _whole(text)
+    if whole is not None and repository is None and not any(pin.root == whole for pin in store.pins(PREFIX)):
+        return snapshot.load(whole, store.get)
+    candidates = listed(store, repository or the_repository(store))
+    matches = [one for one in candidates if _matches(str(one.root), text)]
+    if len(matches) == 1:
+        return snapshot.load(matches[0].root, store.get)
+    if not matches:
+        by_id = [
+            one
+            for one in snapshots(store, repository or the_repository(store), broken=_pass)
+            if _matches(str(one.id), text)
+        ]
+        if len(by_id) == 1:
+            return by_id[0]
+        if whole is not None and not by_id:
+            return _stranger(store, whole)
+        matches = [one for one in candidates if any(one.root == other.root for other in by_id)]
+    if not matches:
+        raise UsageError(f"no snapshot {text!r} in {store.name}; see: pinfold snapshots")
+    few = ", ".join(str(one.root) for one in matches[:3])
+    raise UsageError(f"{text!r} means {len(matches)} snapshots ({few}…); give more of the CID")
+
+
+def _stranger(store: Store, root: CID) -> Snapshot:
+    try:
+        return snapshot.load(root, store.get)
+    except Missing as error:
+        raise UsageError(f"no snapshot {root} in {store.name}; see: pinfold snapshots") from error
+
+
+def _latest(store: Store, repository: str, text: str, source_id: Callable[[str], str] | None) -> Snapshot:
+    _, colon, name = text.partition(":")
+    if text not in {"latest", f"latest:{name}"}:
+        raise UsageError(f"{text!r} is no snapshot; did you mean latest or latest:NAME?")
+    source = ""
+    if colon:
+        if source_id is None:
+            raise UsageError("latest:NAME needs a key, because names of sources are sealed; give a CID instead")
+        source = source_id(name)
+    found = [one for one in listed(store, repository, source) if one.kind != "checkpoint"]
+    if not found:
+        raise UsageError(
+            f"no snapshot{f' of {name}' if name else ''} in {store.name} yet; make one with: pinfold backup"
+        )
+    return snapshot.load(found[-1].root, store.get)
+
+
+def _whole(text: str) -> CID | None:
+    try:
+        return CID.parse(text)
+    except Malformed:
+        return None
+
+
+def _matches(cid: str, text: str) -> bool:
+    # CIDs share their first letters, so people may give the end as well as the beginning.
+    return cid == text or (len(text) >= _SHORTEST and (cid.startswith(text) or cid.endswith(text)))
+
+
+def _pass(_: Listed, __: PinfoldError) -> None:
+    """A broken snapshot is no candidate; `verify` names it."""

@@ -1,0 +1,79 @@
+"""The parent index, read beside the live walk as a second sorted stream.
+
+Memory: one page.  A resumed run has two parents end to end: the checkpoint up to where it stopped,
+then the older snapshot from there on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pinfold.sources.directory.entry import Entry, Part, order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Parent:
+    """A cursor over a sorted stream of parts.  Folders and names must be asked for in order."""
+
+    def __init__(self, parts: Iterator[Part]) -> None:
+        self._parts = parts
+        self._part: Part | None = next(parts, None)
+        self._row = 0
+        self._here = False
+        self.passed = 0
+
+    def enter(self, folder: bytes | None) -> None:
+        """Go to this folder; whatever lies before it is gone from the live tree."""
+        if folder is not None:
+            key = order(folder)
+            while self._part is not None and (self._part.folder is None or order(self._part.folder) < key):
+                self._next()
+        self._here = self._part is not None and self._part.folder == folder
+
+    def find(self, name: bytes) -> Entry | None:
+        """The entry of this name in the current folder."""
+        while self._here and self._part is not None:
+            entries = self._part.entries
+            row = self._row
+            count = len(entries)
+            while row < count and entries[row].name < name:
+                row += 1
+                self.passed += 1
+            self._row = row
+            if row < count:
+                entry = entries[row]
+                if entry.name != name:
+                    return None
+                self._row += 1
+                return entry
+            folder = self._part.folder
+            self._next()
+            self._here = self._part is not None and self._part.folder == folder
+        return None
+
+    def drain(self) -> int:
+        """Run to the end; how many entries were never found alive."""
+        while self._part is not None:
+            self._next()
+        return self.passed
+
+    def _next(self) -> None:
+        if self._part is not None:
+            self.passed += len(self._part.entries) - self._row
+        self._part = next(self._parts, None)
+        self._row = 0
+
+
+def resumed(checkpoint: Iterator[Part], older: Iterator[Part]) -> Iterator[Part]:
+    """The checkpoint's parts, then the older ones of folders behind its last."""
+    last = b""
+    root = False
+    for part in checkpoint:
+        root = root or part.folder is None
+        last = order(part.folder) if part.folder is not None else last
+        yield part
+    for part in older:
+        if (part.folder is None and not root) or (part.folder is not None and order(part.folder) > last):
+            yield part

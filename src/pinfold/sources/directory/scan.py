@@ -1,0 +1,171 @@
+"""The live walk: a tree of files as a stream of parts, folders depth first, names as bytes in order.
+
+Every step goes through folder descriptors and follows no link, so a tree that changes under the walk
+can make it miss things but never leave the tree.  Memory: the names of the folders on the way down.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from pinfold.errors import UsageError
+from pinfold.sources.directory.entry import ROOT, Entry, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PART_ROWS: Final = 1024
+# Reading must not look like using: root may leave access times alone.
+NOATIME: Final = os.O_NOATIME if hasattr(os, "O_NOATIME") and os.geteuid() == 0 else 0
+OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | NOATIME
+_IGNORED_AT_START: Final = os.O_NOFOLLOW
+
+
+class Leaves(Protocol):
+    """Decides what the walk leaves out."""
+
+    def leaves_out(self, path: bytes, is_folder: bool, size: int = 0) -> bool:  # noqa: FBT001  # 87,000 calls
+        """Whether this name is left out, and everything below it."""
+
+    def marker(self, names: list[bytes], folder: int) -> bytes | None:
+        """The name that marks a folder as one of which nothing else is saved, a cache's tag."""
+
+
+class Hears(Protocol):
+    """Is told what could not be walked, and what was left out."""
+
+    def problem(self, path: bytes, what: str) -> None:
+        """Something could not be saved."""
+
+    def note(self, path: bytes, what: str) -> None:
+        """Something was left out as it should be."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """One part of the live tree.  `fd` is its folder, open until the next part is asked for."""
+
+    part: Part
+    stats: list[os.stat_result]
+    fd: int
+
+
+class Walk:
+    """A walk of `root`; a lone file is a tree of one."""
+
+    def __init__(self, root: bytes, rules: Leaves, hears: Hears, *, one_file_system: bool = False) -> None:
+        self._root = root
+        self._rules = rules
+        self._hears = hears
+        self._one = one_file_system
+        self._device = 0
+
+    def parts(self) -> Iterator[Seen]:
+        """Every part, the root's own first.  Raises UsageError when the root cannot be read."""
+        try:
+            status = os.stat(self._root)
+            if not stat.S_ISDIR(status.st_mode):
+                yield from self._lone()
+                return
+            fd = os.open(self._root, OPEN_FOLDER & ~_IGNORED_AT_START)
+        except OSError as error:
+            raise UsageError(f"cannot read {os.fsdecode(self._root)}: {error.strerror}") from error
+        self._device = status.st_dev
+        stack: list[tuple[bytes, int, Iterator[bytes]]] = []
+        try:
+            yield Seen(Part(None, [entry_of(ROOT, status)]), [status], fd)
+            below: list[bytes] = []
+            yield from self._folder(b"", fd, below)
+            stack.append((b"", fd, iter(below)))
+            while stack:
+                path, fd, names = stack[-1]
+                name = next(names, None)
+                if name is None:
+                    os.close(fd)
+                    stack.pop()
+                    continue
+                child = path + b"/" + name if path else name
+                child_fd = self._enter(child, name, fd)
+                if child_fd is not None:
+                    stack.append((child, child_fd, iter(())))
+                    below = []
+                    yield from self._folder(child, child_fd, below)
+                    stack[-1] = (child, child_fd, iter(below))
+        finally:
+            for _, fd, _ in stack:
+                os.close(fd)
+
+    def _lone(self) -> Iterator[Seen]:
+        folder, name = os.path.split(os.path.abspath(self._root))  # noqa: PTH100  # bytes, and links kept
+        fd = os.open(folder or b"/", OPEN_FOLDER & ~_IGNORED_AT_START)
+        try:
+            status = os.stat(name, dir_fd=fd)
+            yield Seen(Part(None, [entry_of(name, status)]), [status], fd)
+        finally:
+            os.close(fd)
+
+    def _enter(self, path: bytes, name: bytes, fd: int) -> int | None:
+        try:
+            return os.open(name, OPEN_FOLDER, dir_fd=fd)
+        except OSError as error:
+            self._hears.problem(path, f"folder cannot be read: {error.strerror}")
+            return None
+
+    def _folder(self, path: bytes, fd: int, below: list[bytes]) -> Iterator[Seen]:
+        try:
+            names = [os.fsencode(name) for name in os.listdir(fd)]
+        except OSError as error:
+            self._hears.problem(path, f"folder cannot be listed: {error.strerror}")
+            return
+        marker = self._rules.marker(names, fd)
+        if marker is not None:
+            self._hears.note(path, f"only {os.fsdecode(marker)} is saved: it marks what else is there as not needed")
+            names = [marker]
+        names.sort()
+        for start in range(0, len(names), PART_ROWS):
+            seen = self._rows(path, fd, names[start : start + PART_ROWS])
+            for entry, status in zip(seen.part.entries, seen.stats, strict=True):
+                if stat.S_ISDIR(entry.mode) and not (self._one and status.st_dev != self._device):
+                    below.append(entry.name)
+            if seen.part.entries:
+                yield seen
+
+    def _rows(self, path: bytes, fd: int, names: list[bytes]) -> Seen:
+        entries: list[Entry] = []
+        stats: list[os.stat_result] = []
+        prefix = path + b"/" if path else b""
+        leaves_out = self._rules.leaves_out
+        for name in names:
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except OSError as error:
+                self._hears.problem(prefix + name, f"vanished or unreadable: {error.strerror}")
+                continue
+            mode = status.st_mode
+            if leaves_out(prefix + name, stat.S_ISDIR(mode), status.st_size):
+                continue
+            if stat.S_ISSOCK(mode):
+                self._hears.note(prefix + name, "a socket: skipped, it has no content")
+                continue
+            entries.append(entry_of(name, status))
+            stats.append(status)
+        return Seen(Part(path, entries), stats, fd)
+
+
+def entry_of(name: bytes, status: os.stat_result) -> Entry:
+    """The entry for a name with this status, without content."""
+    mode = status.st_mode
+    return Entry(
+        name,
+        mode,
+        status.st_uid,
+        status.st_gid,
+        status.st_size if stat.S_ISREG(mode) else 0,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+        rdev=status.st_rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0,
+    )

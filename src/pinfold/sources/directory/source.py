@@ -1,0 +1,247 @@
+"""A directory as a source: walk, compare with the parent, read what changed, write the index.
+
+The data's way: `scan.Walk` → here, each part beside its parent's → `read` → `pack.Packer` (bundles
+and chunks) → `IndexWriter` (pages) → the sink.  Crash rule: none of its own; nothing is written here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pinfold.errors import Malformed, StoreError
+from pinfold.seal import refs
+from pinfold.seal.refs import Tree
+from pinfold.sources.directory import attributes, index, read
+from pinfold.sources.directory.entry import Entry, Part, Slice
+from pinfold.sources.directory.pack import Packer, is_small
+from pinfold.sources.directory.pages import IndexWriter
+from pinfold.sources.directory.parent import Parent, resumed
+from pinfold.sources.directory.scan import Leaves, Seen, Walk
+from pinfold.sources.seam import Counts, Outcome, Previous
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pinfold.seal.keys import AgentKey
+    from pinfold.sources.seam import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a directory is read.  `ignore_inode`, `ignore_ctime`: for file systems that make them up."""
+
+    one_file_system: bool = False
+    ignore_inode: bool = False
+    ignore_ctime: bool = False
+    xattrs: bool = True
+    described: dict[str, object] = field(default_factory=dict)
+
+
+class Directory:
+    """A directory, or a lone file."""
+
+    kind = "directory"
+
+    def __init__(self, name: str, root: bytes, rules: Leaves, settings: Settings, key: AgentKey) -> None:
+        """`name`: the source's; `root`: its path; `described`: settings for the manifest."""
+        self.name = name
+        self._root = root
+        self._rules = rules
+        self._settings = settings
+        self._key = key
+
+    def options(self) -> dict[str, object]:
+        """Settings that shaped the snapshot, for its manifest."""
+        return {"path": self._root, **self._settings.described}
+
+    def run(self, sink: Sink, previous: Previous) -> Outcome:
+        """Read the tree once; files that have not changed since `previous` are not read."""
+        parent = Parent(resumed(_parts(previous.begun), _parts(previous.pages)))
+        return _Run(self._root, self._rules, self._settings, self._key, sink, parent, previous.sparse).run()
+
+
+def _parts(pages: Iterator[bytes]) -> Iterator[Part]:
+    for page in pages:
+        yield from index.decode(page).parts
+
+
+class _Run:
+    """One run over one tree."""
+
+    def __init__(
+        self,
+        root: bytes,
+        rules: Leaves,
+        settings: Settings,
+        key: AgentKey,
+        sink: Sink,
+        parent: Parent,
+        sparse: frozenset[bytes],
+    ) -> None:
+        self._sink = sink
+        self._settings = settings
+        self._parent = parent
+        self._sparse = sparse
+        self._counts = Counts()
+        self._walk = Walk(root, rules, sink, one_file_system=settings.one_file_system)
+        self._packer = Packer(sink, key.gear(), key.bundle_cut())
+        self._index = IndexWriter(sink, key.page_cut)
+        self._names: dict[tuple[int, int], tuple[bytes, Entry, int]] = {}
+
+    def run(self) -> Outcome:
+        for seen in self._walk.parts():
+            self._part(seen)
+            for part in self._packer.settled():
+                self._index.add(part)
+            if self._sink.due():
+                self._sink.checkpoint(self._outcome())
+        for part in self._packer.settled(all_of_them=True):
+            self._index.add(part)
+        self._counts.files_gone = self._parent.drain()
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        return Outcome(self._index.finish(), self._counts, self._index.sparse())
+
+    def _part(self, seen: Seen) -> None:
+        part = seen.part
+        counts = self._counts
+        self._parent.enter(part.folder)
+        kept: list[Entry] = []
+        for entry, status in zip(part.entries, seen.stats, strict=True):
+            old = self._parent.find(entry.name)
+            if stat.S_ISREG(entry.mode):
+                if self._file(seen, part, entry, status, old):
+                    kept.append(entry)
+                    counts.files += 1
+                    counts.bytes += entry.size
+            elif self._other(seen, part, entry, old):
+                kept.append(entry)
+        part.entries = kept
+        self._sink.progress(part.folder or b"", counts)
+        if kept:
+            self._packer.close_part(part)
+
+    def _file(self, seen: Seen, part: Part, entry: Entry, status: os.stat_result, old: Entry | None) -> bool:
+        """Give a regular file its content, or the promise of it; False if it cannot be saved."""
+        counts = self._counts
+        first = self._linked(part, entry, status) if status.st_nlink > 1 else None
+        if old is not None and self._same(entry, old) and self._still_there(old):
+            entry.content, entry.extents, entry.xattrs = old.content, old.extents, old.xattrs
+            counts.files_unchanged += 1
+            return True
+        if old is None:
+            counts.files_new += 1
+        else:
+            counts.files_changed += 1
+        path = part.path(entry)
+        if first is not None:
+            entry.extents, entry.xattrs = first.extents, first.xattrs
+            self._packer.same(entry, first)
+            return True
+        try:
+            return self._content(seen, path, entry, status)
+        except read.Unreadable as error:
+            self._sink.problem(path, str(error))
+            self._names.pop((status.st_dev, status.st_ino), None)
+            return False
+
+    def _content(self, seen: Seen, path: bytes, entry: Entry, status: os.stat_result) -> bool:
+        counts = self._counts
+        fd = read.open_file(entry.name, seen.fd)
+        try:
+            entry.xattrs = self._attributes(path, fd)
+            if entry.size == 0 and status.st_size == 0:
+                return True
+            entry.extents = read.extents(fd, status)
+            if is_small(entry.size) and entry.extents is None:
+                data, still = read.whole(fd, entry)
+                if data is not None:
+                    counts.read_bytes += len(data)
+                    if not still:
+                        self._sink.problem(path, "changed while it was read; saved as it was read last")
+                    if data:
+                        self._packer.small(path, entry, data)
+                    return True
+                os.lseek(fd, 0, os.SEEK_SET)
+            self._sink.progress(path, counts)
+            stream = read.Stream(fd, entry.extents, self._tell(path))
+            self._packer.large(entry, stream.read)
+            if not read.held_still(fd, entry, stream.read_bytes):
+                self._sink.problem(path, "changed while it was read; saved as it was read")
+        finally:
+            os.close(fd)
+        return True
+
+    def _tell(self, path: bytes) -> Callable[[int], None]:
+        def tell(count: int) -> None:
+            self._counts.read_bytes += count
+            self._sink.progress(path, self._counts)
+
+        return tell
+
+    def _other(self, seen: Seen, part: Part, entry: Entry, old: Entry | None) -> bool:
+        """Folders, links and devices: only what the name itself carries."""
+        if entry.is_folder:
+            self._counts.folders += 1
+        else:
+            self._counts.others += 1
+        if old is not None and self._same(entry, old):
+            entry.target, entry.xattrs = old.target, old.xattrs
+            return True
+        path = part.path(entry)
+        if entry.is_symlink:
+            try:
+                entry.target = os.readlink(entry.name, dir_fd=seen.fd)
+            except OSError as error:
+                self._sink.problem(path, f"link cannot be read: {error.strerror}")
+                return False
+        entry.xattrs = self._attributes(path, attributes.beside(seen.fd, entry.name))
+        return True
+
+    def _attributes(self, path: bytes, where: int | bytes) -> tuple[tuple[bytes, bytes], ...]:
+        if not self._settings.xattrs:
+            return ()
+        found, problems = attributes.read(where)
+        for problem in problems:
+            self._sink.problem(path, problem)
+        return found
+
+    def _same(self, entry: Entry, old: Entry) -> bool:
+        return (
+            entry.mtime == old.mtime
+            and entry.size == old.size
+            and entry.mode == old.mode
+            and (entry.ctime == old.ctime or self._settings.ignore_ctime)
+            and (entry.inode == old.inode or self._settings.ignore_inode)
+        )
+
+    def _still_there(self, old: Entry) -> bool:
+        """Whether an unchanged file's content can be used again; tells the sink of trees' blocks."""
+        content = old.content
+        if type(content) is Slice:
+            return content.ref.digest not in self._sparse
+        if isinstance(content, Tree):
+            try:
+                for ref in refs.leaves(content, self._sink.node, self._sink.refer):
+                    self._sink.refer(ref)
+            except (StoreError, Malformed):
+                # The list of its chunks is not to be had: reading the file again makes it anew.
+                return False
+        return True
+
+    def _linked(self, part: Part, entry: Entry, status: os.stat_result) -> Entry | None:
+        """The entry of the first name of this file, if it was met before."""
+        key = (status.st_dev, status.st_ino)
+        known = self._names.pop(key, None)
+        if known is None:
+            self._names[key] = (part.path(entry), entry, status.st_nlink - 1)
+            return None
+        path, first, left = known
+        entry.link = path
+        if left > 1:
+            self._names[key] = (path, first, left - 1)
+        return first

@@ -1,0 +1,121 @@
+"""Looking at every byte at rest: each block re-hashed, each head compared, each pin proved.
+
+What the index says lies in a car must lie there; what else lies in it must be sections too, or an
+import of the car elsewhere would fail.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from pinfold.errors import Corrupt, Incomplete, Malformed, Missing, Refused
+from pinfold.ipld import car
+from pinfold.ipld.cid import CID, SHA2_256
+from pinfold.store.folder.cars import EMPTY
+from pinfold.store.folder.layout import translated
+from pinfold.store.folder.scan import Gap, Section, first_section, is_good, sections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pinfold.store.folder.index import Index, Row
+    from pinfold.store.folder.layout import Layout
+    from pinfold.store.folder.pins import Pins
+
+    Finding = tuple[str, str]
+    Progress = Callable[[int, int], None]
+
+_EVERY: Final = 64
+_CARS_AT_ONCE: Final = 8
+
+
+def check(
+    layout: Layout, index: Index, pins: Pins, proof: Callable[[CID], None], progress: Progress | None
+) -> Iterator[Finding]:
+    """Yield what is damaged or lost.  `proof(root)` raises unless all below `root` is there."""
+    total, done = index.count(), 0
+    names = sorted(index.cars())
+    for start in range(0, len(names), _CARS_AT_ONCE):
+        for name, rows in index.rows_of(names[start : start + _CARS_AT_ONCE]).items():
+            for finding in _check_file(layout.cars / name, rows):
+                if finding is not None:
+                    yield finding
+                done += 1
+                if progress is not None and done % _EVERY == 0:
+                    progress(min(done, total), total)
+    yield from _check_pins(pins, proof)
+    if progress is not None:
+        progress(total, total)
+
+
+def _check_file(path: Path, rows: list[Row]) -> Iterator[Finding | None]:
+    try:
+        with translated(path), path.open("rb") as file:
+            yield from _check_car(file, path.name, rows)
+    except FileNotFoundError:
+        return  # collected meanwhile
+
+
+def _check_car(file: BinaryIO, name: str, rows: list[Row]) -> Iterator[Finding | None]:
+    """Findings, and None for each block that is fine."""
+    known = {row.offset: row for row in rows}
+    for row in rows:
+        yield _check_row(file, row)
+    try:
+        begin, _ = first_section(file)
+    except Malformed as error:
+        yield name, f"its header is damaged ({error}); its blocks can still be read"
+        return
+    roots = _roots(file)
+    for part in sections(file, begin):
+        if isinstance(part, Section):
+            roots.discard(part.cid)
+            if part.start not in known and not is_good(file, part):
+                yield str(part.cid), f"damaged in {name} at byte {part.start}; the index holds no such block there"
+        elif not _covers(part, known):
+            yield name, f"bytes {part.start} to {part.end} are no blocks: {part.reason}"
+    for root in roots - {EMPTY}:
+        yield name, f"its header names the root {root}, which is not in it"
+
+
+def _check_row(file: BinaryIO, row: Row) -> Finding | None:
+    cid = CID(1, row.codec, SHA2_256, row.digest)
+    where = f"{row.car} at byte {row.offset}"
+    file.seek(row.offset)
+    data = file.read(row.head + row.length)
+    try:
+        cid.verify(memoryview(data)[row.head :])
+    except Corrupt:
+        return str(cid), f"damaged in {where}"
+    prefix = data[: row.head]
+    old = CID(0, row.codec, SHA2_256, row.digest) if bytes(cid)[1] == EMPTY.codec else cid
+    if prefix not in {car.section_prefix(cid, row.length), car.section_prefix(old, row.length)}:
+        return str(cid), f"the head of its section is damaged in {where}; the block can still be read here"
+    return None
+
+
+def _roots(file: BinaryIO) -> set[CID]:
+    file.seek(0)
+    return set(car.read_header(file)[0])
+
+
+def _covers(gap: Gap, known: dict[int, Row]) -> bool:
+    """Whether a block the index knows of starts in the gap: then it was told of already."""
+    return any(gap.start <= offset < gap.end for offset in known)
+
+
+def _check_pins(pins: Pins, proof: Callable[[CID], None]) -> Iterator[Finding]:
+    try:
+        held = pins.list()
+    except Refused as error:
+        yield "pins", str(error)
+        return
+    for pin in held:
+        try:
+            proof(pin.root)
+        except Incomplete as error:
+            for cid in error.missing:
+                yield str(cid), f"missing; pin {pin.name!r} needs it"
+        except (Corrupt, Missing, Refused) as error:
+            yield str(pin.root), f"pin {pin.name!r} cannot be proved: {error}"

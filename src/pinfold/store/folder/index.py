@@ -1,0 +1,307 @@
+"""Where each block lies: sha2-256 digest -> car, offset, lengths.  SQLite, and only a cache.
+
+Crash rule: a row is committed only after the car that holds its block was synced.  WAL with
+synchronous=NORMAL never tears the database in a power cut; it may forget its last transactions,
+which recover.py makes up for by comparing each car's size with how far it is indexed.  Deleting
+index.db, or a damaged one, costs a scan of the cars and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pinfold.errors import Full, Unavailable
+from pinfold.store.folder.locks import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pinfold.store.folder.layout import Layout
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS cars(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
+    indexed INTEGER NOT NULL, sealed INTEGER NOT NULL DEFAULT 0, listing INTEGER);
+CREATE TABLE IF NOT EXISTS blocks(
+    digest BLOB PRIMARY KEY, codec INTEGER NOT NULL, car INTEGER NOT NULL, offset INTEGER NOT NULL,
+    head INTEGER NOT NULL, length INTEGER NOT NULL, condemned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spares(
+    digest BLOB NOT NULL, codec INTEGER NOT NULL, car INTEGER NOT NULL, offset INTEGER NOT NULL,
+    head INTEGER NOT NULL, length INTEGER NOT NULL, PRIMARY KEY(digest, car, offset)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting(generation INTEGER NOT NULL, lease TEXT NOT NULL, PRIMARY KEY(generation, lease));
+PRAGMA user_version = 1;
+"""
+# SQLite compiles a text once for each number of digests asked for: few sizes keep the plans cached.
+_SIZES: Final = (256, 16, 1)
+_ASK: Final = (
+    "SELECT b.digest, b.codec, c.name, b.offset, b.head, b.length, b.condemned FROM blocks b JOIN cars c ON c.id = b.car"
+)
+_MANY: Final = {size: f"{_ASK} WHERE b.digest IN ({','.join('?' * size)})" for size in _SIZES}
+_HAS: Final = {
+    size: f"SELECT digest FROM blocks WHERE condemned = 0 AND digest IN ({','.join('?' * size)})" for size in _SIZES
+}
+_SPARES: Final = (
+    "SELECT s.digest, s.codec, c.name, s.offset, s.head, s.length, 0 FROM spares s JOIN cars c ON c.id = s.car"
+    " WHERE s.digest = ?"
+)
+_OF_CARS: Final = (
+    f"{_ASK} WHERE b.car IN (SELECT id FROM cars WHERE name IN ({{}})) UNION ALL"
+    " SELECT s.digest, s.codec, c.name, s.offset, s.head, s.length, 0 FROM spares s JOIN cars c ON c.id = s.car"
+    " WHERE c.name IN ({}) ORDER BY 4"
+)
+_PRESERVE: Final = (
+    "INSERT OR IGNORE INTO spares SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM blocks"
+    " WHERE digest = ?1 AND condemned = 0 AND (car != ?3 OR offset != ?4)"
+)
+_ADD: Final = (
+    "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT(digest) DO UPDATE SET codec = excluded.codec,"
+    " car = excluded.car, offset = excluded.offset, head = excluded.head, length = excluded.length, condemned = 0"
+    " WHERE condemned > 0"
+)
+
+
+class Row(NamedTuple):
+    """One block in one car: `offset` of its section, `head` bytes of length and CID, then `length` bytes."""
+
+    digest: bytes
+    codec: int
+    car: str
+    offset: int
+    head: int
+    length: int
+    condemned: int = 0
+
+    @property
+    def end(self) -> int:
+        """The offset behind the block."""
+        return self.offset + self.head + self.length
+
+
+class CarRow(NamedTuple):
+    """What is known of one car: how far it is indexed; where its own listing starts, if known."""
+
+    name: str
+    indexed: int
+    sealed: bool
+    listing: int | None
+
+
+class Index:
+    """The index of one store folder.  One connection behind one lock; safe from any thread."""
+
+    def __init__(self, layout: Layout, path: str | None = None) -> None:
+        """`path`: where the database lies, if not in the folder (read-only media)."""
+        self._path = path or str(layout.index)
+        self._repairs = layout.locks / "repair"
+        self._lock = threading.RLock()
+        self._inode: tuple[int, int] | None = None
+        self._db: sqlite3.Connection | None = None
+        self.is_stale = True  # until refresh (recover.py) has compared it with the cars
+
+    @contextmanager
+    def connected(self) -> Iterator[sqlite3.Connection]:
+        """The connection, held alone.  A damaged database is thrown away and begun anew."""
+        with self._lock:
+            try:
+                yield self._db or self._connect()
+            except sqlite3.DatabaseError as error:
+                raise self._explain(error) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that writes; undone if the block raises."""
+        with self.connected() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return self._begin()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+        self._throw_away()
+        return self._begin()
+
+    def _begin(self) -> sqlite3.Connection:
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        db = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA cache_size = -16384")
+            if db.execute("PRAGMA user_version").fetchone()[0] != 1:
+                self.is_stale = True
+                db.executescript(_SCHEMA)
+        except BaseException:
+            db.close()
+            raise
+        self._inode = self._identity()
+        self._db = db
+        return db
+
+    def _explain(self, error: sqlite3.DatabaseError) -> Full | Unavailable:
+        """The store's word for `error`; a damaged database is thrown away, and the next use begins another."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            return Full(f"no room left for {self._path}: free some, then run again")
+        if _is_damage(error):
+            self._throw_away()
+            return Unavailable(f"index {self._path} was damaged ({error}) and will be built again: try again")
+        return Unavailable(f"index {self._path}: {error}")
+
+    def _throw_away(self) -> None:
+        """Remove the damaged database, unless somebody else has done so."""
+        self.is_stale = True
+        with locked(self._repairs):
+            if self._db is not None and not self.is_current():
+                self.close()
+                return
+            self.close()
+            for tail in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path + tail)
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def is_current(self) -> bool:
+        """Whether the file under the index's name is still the one that is open."""
+        return self._db is not None and self._identity() == self._inode
+
+    def reopen_if_replaced(self) -> None:
+        """Follow another process that threw the index away and began a new one."""
+        with self._lock:
+            if self._db is not None and not self.is_current():
+                self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def has(self, digests: Iterable[bytes]) -> set[bytes]:
+        """Those that are stored and not condemned."""
+        return {row[0] for row in self._ask_many(_HAS, list(digests))}
+
+    def rows(self, digests: Iterable[bytes]) -> list[Row]:
+        """Where these blocks lie, condemned ones included."""
+        return [Row._make(row) for row in self._ask_many(_MANY, list(digests))]
+
+    def row(self, digest: bytes) -> Row | None:
+        """Where one block lies, condemned or not."""
+        with self.connected() as db:
+            found = db.execute(_MANY[1], (digest,)).fetchone()
+        return None if found is None else Row._make(found)
+
+    def spares(self, digest: bytes) -> list[Row]:
+        """Further copies of one block."""
+        with self.connected() as db:
+            return [Row._make(row) for row in db.execute(_SPARES, (digest,))]
+
+    def rows_of(self, names: Sequence[str]) -> dict[str, list[Row]]:
+        """All that the index knows to lie in these cars, spares included, by offset.
+
+        One pass over the index whatever the number of cars.
+        """
+        found: dict[str, list[Row]] = {name: [] for name in names}
+        marks = ",".join("?" * len(names))
+        with self.connected() as db:
+            for values in db.execute(_OF_CARS.format(marks, marks), (*names, *names)):
+                row = Row._make(values)
+                found[row.car].append(row)
+        return found
+
+    def count(self) -> int:
+        """How many blocks there are."""
+        with self.connected() as db:
+            count: int = db.execute("SELECT COUNT(*) FROM blocks").fetchone()[0]
+        return count
+
+    def _ask_many(self, queries: dict[int, str], digests: list[bytes]) -> list[tuple[bytes, ...]]:
+        found: list[tuple[bytes, ...]] = []
+        start = 0
+        with self.connected() as db:
+            for size, query in queries.items():
+                while len(digests) - start >= size:
+                    found += db.execute(query, digests[start : start + size]).fetchall()
+                    start += size
+        return found
+
+    def add(self, car: CarRow, rows: Sequence[Row]) -> None:
+        """Commit synced blocks of `car` and how far it is indexed now.
+
+        A block that is known already keeps its place, and this copy becomes a spare; a condemned
+        one moves here and is condemned no more.
+        """
+        with self.writing() as db:
+            number = car_number(db, car.name)
+            values = [(row.digest, row.codec, number, row.offset, row.head, row.length) for row in rows]
+            db.executemany(_PRESERVE, values)
+            db.executemany(_ADD, values)
+            db.execute(
+                "UPDATE cars SET indexed = ?, sealed = ?, listing = ? WHERE id = ?",
+                (car.indexed, car.sealed, car.listing, number),
+            )
+
+    def cars(self) -> dict[str, CarRow]:
+        """Every car the index knows, by name."""
+        with self.connected() as db:
+            rows = db.execute("SELECT name, indexed, sealed, listing FROM cars").fetchall()
+        return {row[0]: CarRow(row[0], row[1], bool(row[2]), row[3]) for row in rows}
+
+    def forget_beyond(self, name: str, size: int) -> None:
+        """Drop what should lie in car `name` from byte `size` on; with size 0 the car itself too."""
+        with self.writing() as db:
+            for table in ("blocks", "spares"):
+                db.execute(
+                    f"DELETE FROM {table} WHERE car = (SELECT id FROM cars WHERE name = ?)"
+                    " AND offset + head + length > ?",
+                    (name, size),
+                )
+            if size:
+                db.execute("UPDATE cars SET indexed = ? WHERE name = ?", (size, name))
+            else:
+                db.execute("DELETE FROM cars WHERE name = ?", (name,))
+            db.execute("INSERT OR IGNORE INTO blocks SELECT *, 0 FROM spares")
+            db.execute(
+                "DELETE FROM spares WHERE EXISTS (SELECT 1 FROM blocks b WHERE b.digest = spares.digest"
+                " AND b.car = spares.car AND b.offset = spares.offset)"
+            )
+
+    def point(self, rows: Sequence[Row]) -> None:
+        """Make these the places of their blocks, whatever was known before."""
+        with self.writing() as db:
+            for row in rows:
+                number = car_number(db, row.car)
+                db.execute("DELETE FROM spares WHERE digest = ?", (row.digest,))
+                db.execute(
+                    "INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?, ?, 0)",
+                    (row.digest, row.codec, number, row.offset, row.head, row.length),
+                )
+
+
+def car_number(db: sqlite3.Connection, name: str) -> int:
+    """The number of car `name`, given now if it has none.  Within a writing transaction."""
+    db.execute("INSERT OR IGNORE INTO cars(name, indexed) VALUES (?, 0)", (name,))
+    number: int = db.execute("SELECT id FROM cars WHERE name = ?", (name,)).fetchone()[0]
+    return number
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

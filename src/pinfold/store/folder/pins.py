@@ -1,0 +1,153 @@
+"""Pins as files: pins/NAME holds the root's CID, one line.  Like git's refs, readable by eye.
+
+A name that is taken by another root, or that is a folder of other names, gets `+` and the tail of its
+root behind it; reading strips that again.
+
+Crash rule: a pin file appears whole (written aside, synced, renamed) before the one it replaces goes.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from pinfold.clock import rfc3339
+from pinfold.errors import Malformed, Refused
+from pinfold.ipld.cid import CID
+from pinfold.store.folder.layout import sync_folder, translated, write_for_good
+from pinfold.store.folder.locks import locked
+from pinfold.store.seam import Pin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from pinfold.store.folder.layout import Layout
+
+_TAIL: Final = 16
+_MAX_PART: Final = 255 - _TAIL - 1
+_MAX_NAME: Final = 2048
+_MAX_FILE: Final = 1024
+
+
+class Pins:
+    """The pin files of one store folder."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._folder = layout.pins
+        self._lock = layout.locks / "pins"
+        self._lockable = layout.writable()
+
+    def keep(self, root: CID, name: str, replaces: CID | None) -> None:
+        """Write the pin for good; then drop other names of `root`, and the pin of `replaces`."""
+        check_name(name)
+        with locked(self._lock), translated(self._folder):
+            path = self._place(root, name)
+            self._make_folder(path.parent)
+            write_for_good(path, f"{root}\n".encode())
+            for held, other in list(self._files()):
+                if held != path and other in {root, replaces}:
+                    self._remove(held)
+
+    def drop(self, roots: Iterable[CID]) -> None:
+        """Remove the pins of `roots`."""
+        gone = set(roots)
+        with locked(self._lock), translated(self._folder):
+            for path, root in list(self._files()):
+                if root in gone:
+                    self._remove(path)
+
+    def list(self) -> list[Pin]:
+        """Every pin, ordered by name, then by root.  A file that holds no CID raises Refused.
+
+        Locked, lest a pin on its way from one name to another be missed.
+        """
+        with locked(self._lock) if self._lockable else nullcontext(), translated(self._folder):
+            found = {Pin(root, self._name(path, root)) for path, root in self._files()}
+        return sorted(found, key=lambda pin: (pin.name, pin.root))
+
+    def since(self, root: CID) -> str | None:
+        """When `root` was pinned, RFC 3339; None if it is not."""
+        with translated(self._folder):
+            for path, held in self._files():
+                if held == root:
+                    return rfc3339(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+        return None
+
+    def _place(self, root: CID, name: str) -> Path:
+        plain, tailed = self._folder / name, self._folder / (name + _tail(root))
+        # A name that looks tailed already must keep what it ends with when the tail is stripped.
+        if name.endswith(_tail(root)) or plain.is_dir():
+            return tailed
+        held = _read(plain)
+        return plain if held is None or held == root else tailed
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make the folders of a name.  A pin that bears such a folder's name moves to its tailed file."""
+        made = []
+        while folder != self._folder and not folder.is_dir():
+            held = _read(folder)
+            if held is not None:
+                folder.rename(folder.with_name(folder.name + _tail(held)))
+            made.append(folder)
+            folder = folder.parent
+        for missing in reversed(made):
+            missing.mkdir(mode=0o700)
+            sync_folder(missing.parent)
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        with suppress(OSError):
+            while (path := path.parent) != self._folder:
+                path.rmdir()
+
+    def _name(self, path: Path, root: CID) -> str:
+        return path.relative_to(self._folder).as_posix().removesuffix(_tail(root))
+
+    def _files(self) -> Iterator[tuple[Path, CID]]:
+        for folder, _, names in os.walk(self._folder, onerror=_raise):
+            for name in names:
+                if name.startswith("."):
+                    continue
+                path = self._folder.__class__(folder, name)
+                root = _read(path)
+                if root is not None:
+                    yield path, root
+
+
+def check_name(name: str) -> None:
+    """Raise Refused unless `name` can be a path below pins/."""
+    parts = name.split("/")
+    if (
+        any(not part or part.startswith(".") or len(part.encode("utf-8", "replace")) > _MAX_PART for part in parts)
+        or len(name) > _MAX_NAME
+        or not name.isprintable()
+        or "\\" in name
+    ):
+        raise Refused(
+            f"{name[:80]!r} cannot name a pin: use printable words joined by slashes, none empty, longer than"
+            f" {_MAX_PART} bytes, or starting with a dot"
+        )
+
+
+def _tail(root: CID) -> str:
+    return f"+{str(root)[-_TAIL:]}"
+
+
+def _read(path: Path) -> CID | None:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_FILE)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    try:
+        return CID.parse(text.decode("ascii").strip())
+    except (Malformed, UnicodeDecodeError):
+        raise Refused(f"pin file {path} holds no CID: put the right one there, or remove it to drop the pin") from None
+
+
+def _raise(error: OSError) -> None:
+    raise error
