@@ -82,7 +82,7 @@ class CID:
         if len(digest) != 32:
             raise Malformed("CID", f"sha2-256 digest has {len(digest)} bytes, not 32")
         cid = cls.__new__(cls)
-        cid._set(1, codec, SHA2_256, digest, bytes((1, codec)) + _V1_SHA256_TAIL + digest)
+        cid._set(1, codec, SHA2_256, digest, bytes((1, codec)) + _V1_SHA256_TAIL + digest)  # noqa: SLF001  its own class
         return cid
 
     @classmethod

@@ -135,7 +135,7 @@ class Rules:
 
 
 def _is_cache(folder: int | bytes) -> bool:
-    path, at = (CACHE_TAG, folder) if isinstance(folder, int) else (os.path.join(folder, CACHE_TAG), None)
+    path, at = (CACHE_TAG, folder) if isinstance(folder, int) else (folder + b"/" + CACHE_TAG, None)
     try:
         # A pipe of that name must not stop the walk, nor a link lead out of it.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)

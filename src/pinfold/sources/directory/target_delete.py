@@ -14,19 +14,26 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 256
 
 
-def remove_others(folder: int, path: bytes, keep: Container[bytes], problem: Callable[[bytes, str], None]) -> list[bytes]:
+def remove_others(
+    folder: int, path: bytes, keep: Container[bytes], problem: Callable[[bytes, str], None]
+) -> list[bytes]:
     """Remove what the open folder at `path` holds beside `keep`; gives the paths removed, a folder for all in it.
 
     What cannot be removed is told as a problem and left.  Raises OSError if the folder cannot be listed.
     """
     removed = []
-    for name in sorted(map(os.fsencode, os.listdir(folder))):
+    for name in sorted(_names(folder)):
         if name in keep:
             continue
         below = path + b"/" + name if path else name
         if _remove(folder, name, below, problem, _DEEPEST):
             removed.append(below)
     return removed
+
+
+def _names(folder: int) -> list[bytes]:
+    with os.scandir(folder) as listed:
+        return [os.fsencode(entry.name) for entry in listed]
 
 
 def _remove(folder: int, name: bytes, path: bytes, problem: Callable[[bytes, str], None], depth: int) -> bool:
@@ -52,7 +59,7 @@ def _remove(folder: int, name: bytes, path: bytes, problem: Callable[[bytes, str
 def _remove_folder(folder: int, name: bytes, path: bytes, problem: Callable[[bytes, str], None], depth: int) -> bool:
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     try:
-        for inner in map(os.fsencode, os.listdir(fd)):
+        for inner in _names(fd):
             _remove(fd, inner, path + b"/" + inner, problem, depth - 1)
     finally:
         os.close(fd)

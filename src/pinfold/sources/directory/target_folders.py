@@ -13,7 +13,7 @@ import os
 import stat
 from collections import OrderedDict
 from threading import RLock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from pinfold.errors import PinfoldError
 from pinfold.sources.directory import attributes
@@ -49,7 +49,7 @@ class OpenFolder:
         self.born: tuple[int, int] | None = None
         self.hands_down = attributes.hands_down(fd)
 
-    def __enter__(self) -> OpenFolder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -125,8 +125,12 @@ class Folders:
             if self._user:
                 status = os.fstat(fd)
                 if status.st_uid == self._user and status.st_mode & _RWX != _RWX:
-                    os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(status.st_mode) | _RWX)  # noqa: PTH101
+                    itself = f"/proc/self/fd/{fd}"
+                    os.chmod(itself, stat.S_IMODE(status.st_mode) | _RWX)  # noqa: PTH101
                     self._loosened(path, status)
+                    readable = os.open(itself, os.O_RDONLY | os.O_DIRECTORY)
+                    os.close(fd)
+                    fd = readable
         except BaseException:
             os.close(fd)
             raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -52,7 +53,11 @@ class Stamper:
     def of(self, entry: Entry) -> Stamp:
         """The stamp for an entry of the index."""
         return Stamp(
-            stat.S_IMODE(entry.mode), self._owners.uid(entry.uid), self._owners.gid(entry.gid), entry.mtime, entry.xattrs
+            stat.S_IMODE(entry.mode),
+            self._owners.uid(entry.uid),
+            self._owners.gid(entry.gid),
+            entry.mtime,
+            entry.xattrs,
         )
 
     def put(
@@ -67,48 +72,54 @@ class Stamper:
         """Put `stamp` on what `where` names: a descriptor, or a path as /proc/self/fd/7, which is followed.
 
         `born`: owner and group it has, where known; `disinherit`: it may have got an ACL from its folder.
-        Raises OSError if not even mode or times can be set; all else is told as problems.
+        What cannot be set is told as a problem: the content is whole all the same.
         """
         mode = stamp.mode
-        if (stamp.uid, stamp.gid) != born and not self._own(where, stamp.uid, stamp.gid):
+        if (stamp.uid, stamp.gid) != born and not self._own(path, where, stamp):
             if mode & _BITS:
                 self._problem(path, "its setuid and setgid bits are not restored, because its owner could not be")
             mode &= ~_BITS
-        if disinherit:
-            attributes.disinherit(where)
-        if stamp.xattrs:
-            if not self._root and isinstance(where, int):
-                os.chmod(where, os.fstat(where).st_mode & 0o7777 | _WRITABLE)  # noqa: PTH101
-            self._tell(path, attributes.write(where, stamp.xattrs, follow=True))
-        os.chmod(where, mode)  # noqa: PTH101
-        if stamp.mtime is not None:
-            os.utime(where, ns=(stamp.mtime, stamp.mtime))
+        try:
+            if disinherit:
+                attributes.disinherit(where)
+            if stamp.xattrs:
+                if not self._root and isinstance(where, int):
+                    os.chmod(where, os.fstat(where).st_mode & 0o7777 | _WRITABLE)  # noqa: PTH101
+                self._tell(path, attributes.write(where, stamp.xattrs, follow=True))
+            os.chmod(where, mode)  # noqa: PTH101
+            if stamp.mtime is not None:
+                os.utime(where, ns=(stamp.mtime, stamp.mtime))
+        except (OSError, OverflowError) as error:
+            self._problem(path, f"restored, but not its mode or time: {reason(error)}")
 
     def put_link(self, path: bytes, folder: int, name: bytes, stamp: Stamp) -> None:
-        """Put `stamp` on a symlink itself; it has no mode.  Raises OSError."""
+        """Put `stamp` on a symlink itself, which has no mode; problems as in `put`."""
         try:
             os.chown(name, stamp.uid, stamp.gid, dir_fd=folder, follow_symlinks=False)
-        except (PermissionError, OverflowError):
+        except (OSError, OverflowError):
             self._count()
         if stamp.xattrs:
             self._tell(path, attributes.write(attributes.beside(folder, name), stamp.xattrs))
         if stamp.mtime is not None:
-            os.utime(name, ns=(stamp.mtime, stamp.mtime), dir_fd=folder, follow_symlinks=False)
+            try:
+                os.utime(name, ns=(stamp.mtime, stamp.mtime), dir_fd=folder, follow_symlinks=False)
+            except (OSError, OverflowError) as error:
+                self._problem(path, f"restored, but not its time: {reason(error)}")
 
-    def _own(self, where: int | bytes, uid: int, gid: int) -> bool:
+    def _own(self, path: bytes, where: int | bytes, stamp: Stamp) -> bool:
         """Whether owner and group are set; the group alone is tried where the owner cannot be."""
         try:
-            os.chown(where, uid, gid)
-        except (OSError, OverflowError) as error:
-            if isinstance(error, OSError) and error.errno not in {errno.EPERM, errno.EINVAL, errno.ENOTSUP}:
-                raise
+            os.chown(where, stamp.uid, stamp.gid)
+        except OSError as error:
+            self._count()
+            if error.errno not in {errno.EPERM, errno.EINVAL, errno.ENOTSUP}:
+                self._problem(path, f"restored, but not its owner: {error.strerror}")
+        except OverflowError:
+            self._count()
         else:
             return True
-        self._count()
-        try:
-            os.chown(where, -1, gid)
-        except (OSError, OverflowError):
-            return False  # counted already
+        with suppress(OSError, OverflowError):  # counted already
+            os.chown(where, -1, stamp.gid)
         return False
 
     def _count(self) -> None:
@@ -126,3 +137,8 @@ class Stamper:
                     self._said.add(name)
                 what += ", here or anywhere else in the target's file system; not said again"
             self._problem(path, what)
+
+
+def reason(error: OSError | OverflowError | ValueError) -> str:
+    """What went wrong, in the words of the system."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -31,6 +31,8 @@ def pour(fd: int, entry: Entry, data: Iterable[bytes]) -> None:
         left -= len(piece)
         if left < 0:
             break
+        if not piece:
+            continue
         _write(fd, piece)
     if left:
         raise _wrong(entry, entry.size - left)

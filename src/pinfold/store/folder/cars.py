@@ -24,6 +24,7 @@ from pinfold.store.folder.locks import open_locked
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pinfold.store.folder.index import Index
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 EMPTY: Final = CID.parse("bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354")
 OPENING: Final = car.fixed_header(EMPTY) + car.section(EMPTY, b"\x0a\x02\x08\x01")
-# With the listing of 65,536 blocks, 8 MiB at most, a car stays below 256 MiB.
+# With the listing of 32,768 blocks, 5 MiB at most, a car stays below 256 MiB.
 MAX_DATA: Final = 240 << 20
-MAX_BLOCKS: Final = 1 << 16
+MAX_BLOCKS: Final = 1 << 15  # their CIDs are held until sealing: 10 MB
 MAX_BLOCK: Final = car.MAX_SECTION - 64
 STEP: Final = 64 << 20
 _IOV: Final = 1024
@@ -65,7 +66,7 @@ class Appender:
                 os.close(fd)
                 raise
         self.size = self._committed = self._started = len(OPENING)
-        self._count = 0
+        self._listed: list[tuple[CID, int]] = []
         self._rows: list[Row] = []
         self._flight: tuple[Future[None], int, int] | None = None
         self.unsynced: set[bytes] = set()
@@ -77,7 +78,8 @@ class Appender:
 
     def takes(self, size: int, count: int) -> bool:
         """Whether `count` more blocks of `size` bytes in all fit."""
-        return self._count == 0 or (self.size + size <= MAX_DATA and self._count + count <= MAX_BLOCKS)
+        held = len(self._listed)
+        return held == 0 or (self.size + size <= MAX_DATA and held + count <= MAX_BLOCKS)
 
     def append(self, blocks: list[Block]) -> list[Row]:
         """Write sections, and return where they lie.
@@ -99,7 +101,7 @@ class Appender:
             self._cut(self.size)
             raise
         self.size = end
-        self._count += len(rows)
+        self._listed += ((cid, len(block)) for cid, block in blocks)
         self._rows += rows
         self.unsynced.update(row.digest for row in rows)
         if self.size - self._started >= STEP:
@@ -136,6 +138,7 @@ class Appender:
             with suppress(OSError):
                 self._flight[0].result()
             self._flight = None
+        del self._listed[len(self._listed) - len(self._rows) :]
         self._rows.clear()
         self.unsynced.clear()
         self._cut(self._committed)
@@ -151,7 +154,7 @@ class Appender:
             if self._committed == len(OPENING):
                 self.path.unlink(missing_ok=True)
             else:
-                seal(self._fd, self.path.name, self._index)
+                seal(self._fd, self.path.name, self._listed, self._index)
         finally:
             self.close()
 
@@ -166,15 +169,12 @@ class Appender:
             self._fd = -1
 
 
-def seal(fd: int, name: str, index: Index) -> None:
-    """Append the listing of a whole car, patch its root, and make both known.
+def seal(fd: int, name: str, blocks: Iterable[tuple[CID, int]], index: Index) -> None:
+    """Append the listing of a car that holds `blocks` (CID, length), patch its root, and make both known.
 
     On failure the car is left as it was, without a listing.  Raises OSError, Full, Unavailable.
     """
-    listed: dict[bytes, tuple[CID, int]] = {}
-    with open(fd, "rb", closefd=False) as file:
-        for place in car.scan(file, len(OPENING)):
-            listed[str(place.cid).encode("ascii")] = (place.cid, place.length)
+    listed = {str(cid).encode("ascii"): (cid, length) for cid, length in blocks}
     end = os.lseek(fd, 0, os.SEEK_END)
     sections: list[bytes] = []
     root, _ = build_folder(

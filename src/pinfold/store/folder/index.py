@@ -12,6 +12,7 @@ import os
 import sqlite3
 import threading
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pinfold.errors import Full, Unavailable
@@ -37,19 +38,22 @@ PRAGMA user_version = 1;
 """
 # SQLite compiles a text once for each number of digests asked for: few sizes keep the plans cached.
 _SIZES: Final = (256, 16, 1)
+# What is put into these texts below are question marks and names of tables, never what came from outside.
 _ASK: Final = (
-    "SELECT b.digest, b.codec, c.name, b.offset, b.head, b.length, b.condemned FROM blocks b JOIN cars c ON c.id = b.car"
+    "SELECT b.digest, b.codec, c.name, b.offset, b.head, b.length, b.condemned"
+    " FROM blocks b JOIN cars c ON c.id = b.car"
 )
 _MANY: Final = {size: f"{_ASK} WHERE b.digest IN ({','.join('?' * size)})" for size in _SIZES}
 _HAS: Final = {
-    size: f"SELECT digest FROM blocks WHERE condemned = 0 AND digest IN ({','.join('?' * size)})" for size in _SIZES
+    size: f"SELECT digest FROM blocks WHERE condemned = 0 AND digest IN ({','.join('?' * size)})"  # noqa: S608
+    for size in _SIZES
 }
 _SPARES: Final = (
     "SELECT s.digest, s.codec, c.name, s.offset, s.head, s.length, 0 FROM spares s JOIN cars c ON c.id = s.car"
     " WHERE s.digest = ?"
 )
 _OF_CARS: Final = (
-    f"{_ASK} WHERE b.car IN (SELECT id FROM cars WHERE name IN ({{}})) UNION ALL"
+    f"{_ASK} WHERE b.car IN (SELECT id FROM cars WHERE name IN ({{}})) UNION ALL"  # noqa: S608
     " SELECT s.digest, s.codec, c.name, s.offset, s.head, s.length, 0 FROM spares s JOIN cars c ON c.id = s.car"
     " WHERE c.name IN ({}) ORDER BY 4"
 )
@@ -169,11 +173,11 @@ class Index:
             self.close()
             for tail in ("", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
-                    os.unlink(self._path + tail)
+                    Path(self._path + tail).unlink()
 
     def _identity(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)
+            found = Path(self._path).stat()
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
@@ -270,7 +274,7 @@ class Index:
         with self.writing() as db:
             for table in ("blocks", "spares"):
                 db.execute(
-                    f"DELETE FROM {table} WHERE car = (SELECT id FROM cars WHERE name = ?)"
+                    f"DELETE FROM {table} WHERE car = (SELECT id FROM cars WHERE name = ?)"  # noqa: S608
                     " AND offset + head + length > ?",
                     (name, size),
                 )

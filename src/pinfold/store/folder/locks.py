@@ -95,12 +95,12 @@ def leases(writers: Path) -> list[Lease]:
     """Every living session.  Files of dead ones are cleared away."""
     alive = []
     with translated(writers):
-        for name in sorted(os.listdir(writers)):
-            parts = name.split("-")
+        for path in sorted(writers.iterdir()):
+            parts = path.name.split("-")
             if len(parts) != 3 or not parts[1].isdecimal():
                 continue
-            if _is_held(writers / name):
-                alive.append(Lease(parts[0], int(parts[1]), name))
+            if _is_held(path):
+                alive.append(Lease(parts[0], int(parts[1]), path.name))
     return alive
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from pinfold.errors import Full, Malformed
+from pinfold.ipld import car
 from pinfold.store.folder.cars import OPENING, seal
 from pinfold.store.folder.index import CarRow, Index, Row
 from pinfold.store.folder.layout import translated
@@ -102,7 +103,9 @@ def _adopt(fd: int, path: Path, row: CarRow, index: Index) -> None:
 def _seal(fd: int, path: Path, index: Index) -> None:
     try:
         with translated(path):
-            seal(fd, path.name, index)
+            with open(fd, "rb", closefd=False) as file:
+                blocks = [(place.cid, place.length) for place in car.scan(file, len(OPENING))]
+            seal(fd, path.name, blocks, index)
     except Malformed:
         # Damage before where it was indexed: check() names it, and the car stays as it is.
         index.add(CarRow(path.name, os.fstat(fd).st_size, sealed=True, listing=None), [])

@@ -1,0 +1,250 @@
+"""A restore: the page of `backup` read backwards.
+
+index pages → folders, links and devices at once → files, grouped by bundle, by worker threads →
+hard links when their first names are there → at the end, folder metadata, children before parents.
+Crash rule: nothing outside TARGET is touched; a file half written carries a mark by which the next
+run tells it from the user's own, and files that are there and equal are not written again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pinfold.errors import PinfoldError, UsageError
+from pinfold.reading import DAMAGE
+from pinfold.seal.refs import Tree
+from pinfold.sources.directory.entry import Chunks, Slice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pinfold.reading import Reader
+    from pinfold.seal.refs import Ref
+    from pinfold.snapshot import Manifest
+    from pinfold.sources.directory.entry import Entry, Page
+    from pinfold.sources.directory.target import Target
+
+_WRITERS: Final = 2
+# Pages whose files may be under way at once: enough that no worker waits at a page's end.
+_PAGES_AHEAD: Final = 2
+# Files that share a bundle are written by one task; a task of this many keeps both writers busy.
+_GROUP: Final = 64
+MOST_TOLD: Final = 1000
+
+
+@dataclass(slots=True)
+class Restored:
+    """What a restore did.  `damaged` and `problems`: (path, why); the counts go on behind 1000."""
+
+    files: int = 0
+    folders: int = 0
+    others: int = 0
+    bytes: int = 0
+    kept: int = 0
+    removed: int = 0
+    damaged: list[tuple[bytes, str]] = field(default_factory=list)
+    damaged_count: int = 0
+    lost_pages: int = 0
+    problems: list[tuple[bytes, str]] = field(default_factory=list)
+    problem_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What of a snapshot is wanted.  `delete`: remove from TARGET what the snapshot does not hold."""
+
+    wanted: Callable[[bytes, bool], bool] | None = None
+    delete: bool = False
+    progress: Callable[[bytes, Restored], None] = lambda _, __: None
+
+
+class Restore:
+    """One restore of one snapshot into one target."""
+
+    def __init__(self, reader: Reader, manifest: Manifest, target: Target, choice: Choice, result: Restored) -> None:
+        """`result` is filled as the work goes; `target` reports its problems into it."""
+        self._reader = reader
+        self._manifest = manifest
+        self._target = target
+        self._choice = choice
+        self._result = result
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+        self._parents: set[bytes] = set()
+        self._last = b""
+
+    def run(self) -> Restored:
+        """Write everything that is wanted.
+
+        Raises Full or another PinfoldError when TARGET cannot be written at all; damage to single
+        files is in the result.
+        """
+        if self._manifest.type != "directory":
+            raise UsageError(f"this snapshot is of a {self._manifest.type}, not of a directory")
+        if self._choice.wanted is not None:
+            self._find_parents(self._choice.wanted)
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="pinfold-restore") as pool:
+            waiting: deque[tuple[list[Future[None]], list[tuple[bytes, Entry]]]] = deque()
+            for page in self._reader.pages(self._manifest.index, self._lost):
+                waiting.append(self._page(page, pool))
+                while len(waiting) > _PAGES_AHEAD:
+                    self._settle(waiting.popleft())
+            while waiting:
+                self._settle(waiting.popleft())
+        self._target.finish()
+        return self._result
+
+    def _find_parents(self, wanted: Callable[[bytes, bool], bool]) -> None:
+        """Which folders lead to what is wanted: they are made, and nothing else in them."""
+        for page in self._reader.pages(self._manifest.index, lambda _, __: None):
+            for path, entry in page.rows():
+                if wanted(path, entry.is_folder):
+                    above = path
+                    while b"/" in above:
+                        above = above.rsplit(b"/", 1)[0]
+                        if above in self._parents:
+                            break
+                        self._parents.add(above)
+        self._parents.add(b"")
+
+    def _page(self, page: Page, pool: ThreadPoolExecutor) -> tuple[list[Future[None]], list[tuple[bytes, Entry]]]:
+        """Make what needs no content, and hand files to the writers."""
+        self._target.learn_owners(page.users, page.groups)
+        bundles: dict[Ref, list[tuple[bytes, Entry]]] = {}
+        tasks: list[Future[None]] = []
+        links: list[tuple[bytes, Entry]] = []
+        for part in page.parts:
+            if self._choice.delete and part.folder is not None:
+                self._remove_others(part.folder, [entry.name for entry in part.entries])
+            for entry in part.entries:
+                path = part.path(entry)
+                if not self._is_wanted(path, entry):
+                    continue
+                self._last = path
+                if not entry.is_file:
+                    self._make(path, entry)
+                elif entry.link is not None:
+                    links.append((path, entry))
+                elif isinstance(entry.content, Slice):
+                    bundles.setdefault(entry.content.ref, []).append((path, entry))
+                else:
+                    tasks.append(pool.submit(self._guard, self._write_large, path, entry))
+        for ref, files in bundles.items():
+            for start in range(0, len(files), _GROUP):
+                tasks.append(pool.submit(self._guard, self._write_small, ref, files[start : start + _GROUP]))
+        return tasks, links
+
+    def _is_wanted(self, path: bytes, entry: Entry) -> bool:
+        wanted = self._choice.wanted
+        return wanted is None or wanted(path, entry.is_folder) or (entry.is_folder and path in self._parents)
+
+    def _make(self, path: bytes, entry: Entry) -> None:
+        if entry.is_folder:
+            self._target.folder(path, entry)
+            self._result.folders += 1
+        elif entry.is_symlink:
+            self._target.symlink(path, entry)
+            self._result.others += 1
+        else:
+            self._target.special(path, entry)
+            self._result.others += 1
+
+    def _remove_others(self, folder: bytes, names: list[bytes]) -> None:
+        # A large folder's parts come one after another: the last one's names are not the whole.
+        del folder, names
+
+    def _settle(self, page: tuple[list[Future[None]], list[tuple[bytes, Entry]]]) -> None:
+        tasks, links = page
+        for task in tasks:
+            task.result()
+        if self._failure is not None:
+            raise self._failure
+        for path, entry in links:
+            if entry.link is None or not self._target.hardlink(path, entry, entry.link):
+                self._write_one(path, entry)
+            else:
+                self._count(path, 0)
+        self._choice.progress(self._last, self._result)
+
+    def _guard(self, work: Callable[..., None], *values: object) -> None:
+        """Run a task unless the restore has failed; a failure of the target stops the others."""
+        if self._failure is not None:
+            return
+        try:
+            work(*values)
+        except BaseException as error:  # noqa: BLE001  # raised again by _settle
+            self._failure = error
+
+    def _write_small(self, ref: Ref, files: list[tuple[bytes, Entry]]) -> None:
+        needed = [(path, entry) for path, entry in files if self._needed(path, entry)]
+        if not needed:
+            return
+        try:
+            plain = self._reader.bundle(ref).result()
+        except DAMAGE as error:
+            for path, _ in needed:
+                self._damage(path, error)
+            return
+        view = memoryview(plain)
+        for path, entry in needed:
+            if isinstance(entry.content, Slice):
+                start = entry.content.offset
+                self._target.write_file(path, entry, [view[start : start + entry.size]])
+                self._count(path, entry.size)
+
+    def _write_large(self, path: bytes, entry: Entry) -> None:
+        if self._needed(path, entry):
+            self._write_one(path, entry)
+
+    def _write_one(self, path: bytes, entry: Entry) -> None:
+        try:
+            self._target.write_file(path, entry, self._content(entry))
+        except DAMAGE as error:
+            self._damage(path, error)
+        else:
+            self._count(path, entry.size)
+
+    def _content(self, entry: Entry) -> Iterator[bytes]:
+        content = entry.content
+        if isinstance(content, Slice):
+            yield self._reader.bundle(content.ref).result()[content.offset : content.offset + entry.size]
+        elif isinstance(content, Chunks):
+            yield from self._reader.stream(content.refs)
+        elif isinstance(content, Tree):
+            yield from self._reader.stream(self._reader.leaves(content))
+
+    def _needed(self, path: bytes, entry: Entry) -> bool:
+        if self._target.wanted(path, entry):
+            return True
+        with self._lock:
+            self._result.kept += 1
+        return False
+
+    def _count(self, path: bytes, size: int) -> None:
+        with self._lock:
+            self._result.files += 1
+            self._result.bytes += size
+            count = self._result.files
+        if count % 256 == 0:
+            self._choice.progress(path, self._result)
+
+    def _damage(self, path: bytes, error: Exception) -> None:
+        if not isinstance(error, PinfoldError) or error.exit_code != 4:  # noqa: PLR2004  # the store itself failed
+            raise error
+        with self._lock:
+            self._result.damaged_count += 1
+            if len(self._result.damaged) < MOST_TOLD:
+                self._result.damaged.append((path, str(error)))
+
+    def _lost(self, ref: Ref, error: Exception) -> None:
+        with self._lock:
+            self._result.lost_pages += 1
+            self._result.damaged_count += 1
+            if len(self._result.damaged) < MOST_TOLD:
+                after = self._last.decode(errors="backslashreplace") or "the beginning"
+                what = f"part of the index is lost: names after {after} are unknown ({error})"
+                self._result.damaged.append((ref.digest.hex()[:16].encode(), what))
