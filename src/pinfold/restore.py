@@ -18,6 +18,7 @@ from pinfold.errors import PinfoldError, UsageError
 from pinfold.reading import DAMAGE
 from pinfold.seal.refs import Tree
 from pinfold.sources.directory.entry import Chunks, Slice
+from pinfold.sources.directory.target import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pinfold.reading import Reader
     from pinfold.seal.refs import Ref
     from pinfold.snapshot import Manifest
-    from pinfold.sources.directory.entry import Entry, Page
+    from pinfold.sources.directory.entry import Entry, Page, Part
     from pinfold.sources.directory.target import Target
 
 _WRITERS: Final = 2
@@ -43,7 +44,7 @@ class Restored:
     files: int = 0
     folders: int = 0
     others: int = 0
-    bytes: int = 0
+    written: int = 0
     kept: int = 0
     removed: int = 0
     damaged: list[tuple[bytes, str]] = field(default_factory=list)
@@ -76,6 +77,7 @@ class Restore:
         self._failure: BaseException | None = None
         self._parents: set[bytes] = set()
         self._last = b""
+        self._naming: tuple[bytes, set[bytes]] | None = None
 
     def run(self) -> Restored:
         """Write everything that is wanted.
@@ -86,6 +88,8 @@ class Restore:
         if self._manifest.type != "directory":
             raise UsageError(f"this snapshot is of a {self._manifest.type}, not of a directory")
         if self._choice.wanted is not None:
+            if self._choice.delete:
+                raise UsageError("--delete would remove what --include leaves out; use one of them")
             self._find_parents(self._choice.wanted)
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="pinfold-restore") as pool:
             waiting: deque[tuple[list[Future[None]], list[tuple[bytes, Entry]]]] = deque()
@@ -95,6 +99,7 @@ class Restore:
                     self._settle(waiting.popleft())
             while waiting:
                 self._settle(waiting.popleft())
+        self._remove_others()
         self._target.finish()
         return self._result
 
@@ -118,8 +123,8 @@ class Restore:
         tasks: list[Future[None]] = []
         links: list[tuple[bytes, Entry]] = []
         for part in page.parts:
-            if self._choice.delete and part.folder is not None:
-                self._remove_others(part.folder, [entry.name for entry in part.entries])
+            if self._choice.delete:
+                self._names_of(part)
             for entry in part.entries:
                 path = part.path(entry)
                 if not self._is_wanted(path, entry):
@@ -153,9 +158,20 @@ class Restore:
             self._target.special(path, entry)
             self._result.others += 1
 
-    def _remove_others(self, folder: bytes, names: list[bytes]) -> None:
-        # A large folder's parts come one after another: the last one's names are not the whole.
-        del folder, names
+    def _names_of(self, part: Part) -> None:
+        """Gather a folder's names; a large folder's parts come one after another."""
+        if part.folder is None:
+            return
+        if self._naming is None or self._naming[0] != part.folder:
+            self._remove_others()
+            self._naming = (part.folder, set())
+        self._naming[1].update(entry.name for entry in part.entries)
+
+    def _remove_others(self) -> None:
+        if self._naming is not None and not self._result.lost_pages:
+            removed = self._target.delete_extraneous(*self._naming)
+            self._result.removed += len(removed)
+        self._naming = None
 
     def _settle(self, page: tuple[list[Future[None]], list[tuple[bytes, Entry]]]) -> None:
         tasks, links = page
@@ -164,10 +180,10 @@ class Restore:
         if self._failure is not None:
             raise self._failure
         for path, entry in links:
-            if entry.link is None or not self._target.hardlink(path, entry, entry.link):
-                self._write_one(path, entry)
-            else:
+            if entry.link is not None and self._target.hardlink(path, entry, entry.link):
                 self._count(path, 0)
+            else:
+                self._write_large(path, entry)
         self._choice.progress(self._last, self._result)
 
     def _guard(self, work: Callable[..., None], *values: object) -> None:
@@ -193,8 +209,8 @@ class Restore:
         for path, entry in needed:
             if isinstance(entry.content, Slice):
                 start = entry.content.offset
-                self._target.write_file(path, entry, [view[start : start + entry.size]])
-                self._count(path, entry.size)
+                if self._target.write_file(path, entry, (view[start : start + entry.size],)):
+                    self._count(path, entry.size)
 
     def _write_large(self, path: bytes, entry: Entry) -> None:
         if self._needed(path, entry):
@@ -202,11 +218,12 @@ class Restore:
 
     def _write_one(self, path: bytes, entry: Entry) -> None:
         try:
-            self._target.write_file(path, entry, self._content(entry))
+            done = self._target.write_file(path, entry, self._content(entry))
         except DAMAGE as error:
             self._damage(path, error)
         else:
-            self._count(path, entry.size)
+            if done:
+                self._count(path, entry.size)
 
     def _content(self, entry: Entry) -> Iterator[bytes]:
         content = entry.content
@@ -218,22 +235,22 @@ class Restore:
             yield from self._reader.stream(self._reader.leaves(content))
 
     def _needed(self, path: bytes, entry: Entry) -> bool:
-        if self._target.wanted(path, entry):
-            return True
-        with self._lock:
-            self._result.kept += 1
-        return False
+        decision = self._target.wanted(path, entry)
+        if decision is Decision.SAME:
+            with self._lock:
+                self._result.kept += 1
+        return decision is Decision.WRITE
 
     def _count(self, path: bytes, size: int) -> None:
         with self._lock:
             self._result.files += 1
-            self._result.bytes += size
+            self._result.written += size
             count = self._result.files
         if count % 256 == 0:
             self._choice.progress(path, self._result)
 
     def _damage(self, path: bytes, error: Exception) -> None:
-        if not isinstance(error, PinfoldError) or error.exit_code != 4:  # noqa: PLR2004  # the store itself failed
+        if not isinstance(error, PinfoldError) or error.exit_code != 4:
             raise error
         with self._lock:
             self._result.damaged_count += 1

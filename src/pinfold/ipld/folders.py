@@ -14,14 +14,14 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from pinfold.errors import Malformed, Missing
+from pinfold.errors import Malformed, Missing, PinfoldError
 from pinfold.ipld import dagpb, hamt, unixfs
 from pinfold.ipld.cid import RAW
 from pinfold.ipld.dagpb import Link
 from pinfold.ipld.nodes import Emit, Get, emit_node, load_unixfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pinfold.ipld.cid import CID
 
@@ -104,22 +104,25 @@ def _build_sharded(
     return builder.finish()
 
 
-def list_folder(cid: CID, get: Get) -> Iterator[Entry]:
+def list_folder(cid: CID, get: Get, lost: Callable[[CID, PinfoldError], None] | None = None) -> Iterator[Entry]:
     """Yield the entries of a folder: as written when plain, in the order of the trie when sharded.
 
     Raises Malformed when `cid` names no folder or the folder contradicts itself (a name twice, an
-    entry in a shard where its hash does not belong), and what `get` raises.
+    entry in a shard where its hash does not belong), and what `get` raises.  Where `lost` is given it
+    is told instead of shards below the root that cannot be loaded, and the others still come.
     """
     node, data = _load_folder(cid, get)
     if data.kind == unixfs.Kind.SHARD:
-        yield from _list_shards(node, data, get)
+        yield from _list_shards(node, data, get, lost)
         return
     if len({link.name for link in node.links}) != len(node.links):
         raise Malformed("UnixFS folder", f"{cid} has a name twice")
     yield from node.links
 
 
-def _list_shards(node: dagpb.Node, data: unixfs.Data, get: Get) -> Iterator[Entry]:
+def _list_shards(
+    node: dagpb.Node, data: unixfs.Data, get: Get, lost: Callable[[CID, PinfoldError], None] | None
+) -> Iterator[Entry]:
     cut = hamt.read_layout(data)
     if not node.links:
         return
@@ -136,7 +139,12 @@ def _list_shards(node: dagpb.Node, data: unixfs.Data, get: Get) -> Iterator[Entr
         # to one another many times over fail at the first wrong entry: no work without a yield.
         if depth >= cut.levels:
             raise Malformed("HAMT shard", f"is deeper than {cut.levels} levels")
-        pending += _children(*load_unixfs(link.cid, get), cut, depth, path)
+        try:
+            pending += _children(*load_unixfs(link.cid, get), cut, depth, path)
+        except PinfoldError as error:
+            if lost is None:
+                raise
+            lost(link.cid, error)
 
 
 def _children(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import pyrage
 from blake3 import blake3
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pinfold.errors import Corrupt, KeyFailure, Malformed
 from pinfold.ipld import dagcbor
@@ -244,7 +245,7 @@ class OwnerKey:
         return self._of(generation).open_age(data, what)
 
     def agent(self, name: str, signing: Secret | None = None) -> AgentKey:
-        """An agent of the newest generation; without `signing` its key comes from the secret itself."""
+        """An agent of the newest generation; without `signing` it signs as the owner's own agent."""
         newest = self._generations[-1]
         return AgentKey(
             repository=self.repository,
@@ -253,8 +254,20 @@ class OwnerKey:
             generation=self.generation,
             public_key=newest.public_key,
             secret=newest.secret,
-            signing=signing or derive(newest.secret, "signing"),
+            signing=signing or derive(self._seed, "signing"),
         )
+
+    def hide(self, data: bytes, random: Callable[[int], bytes]) -> bytes:
+        """Encrypt something small for the owner's eyes."""
+        nonce = random(12)
+        return nonce + AESGCM(derive(self._seed, "hide").reveal()).encrypt(nonce, data, None)
+
+    def unhide(self, data: bytes) -> bytes:
+        """What was hidden.  Raises KeyFailure."""
+        try:
+            return AESGCM(derive(self._seed, "hide").reveal()).decrypt(data[:12], data[12:], None)
+        except (InvalidTag, ValueError) as error:
+            raise KeyFailure("a slot's recipient was hidden by another owner") from error
 
     def secrets(self) -> Secret:
         """What slots seal."""

@@ -77,12 +77,16 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One way in.  `fingerprint`: 16 hex; `label`: what `key show` prints; `stretch` for passphrases."""
+    """One way in.  `fingerprint`: 16 hex; `label`: what `key show` prints; `stretch` for passphrases.
+
+    `recipient`: of an age slot, hidden from all but the owner, who needs it to seal the slot anew.
+    """
 
     kind: str
     fingerprint: str
     label: str
     sealed: bytes
+    recipient: bytes = b""
     stretch: Stretch | None = None
     salt: bytes = b""
 
@@ -94,6 +98,8 @@ class Slot:
             "label": self.label,
             "sealed": base64.b64encode(self.sealed).decode("ascii"),
         }
+        if self.recipient:
+            out["recipient"] = base64.b64encode(self.recipient).decode("ascii")
         if self.stretch:
             kdf: dict[str, object] = {"name": self.stretch.name, "iterations": self.stretch.iterations}
             if self.stretch.name == "argon2id":
@@ -112,7 +118,8 @@ class Slot:
         canonical.unhex(fingerprint, 8, _FIELD)
         sealed = canonical.unbase64(canonical.take(document, "sealed", str, _FIELD), _FIELD)
         if kind == "age":
-            return cls(kind, fingerprint, label, sealed)
+            recipient = canonical.take(document, "recipient", str, _FIELD)
+            return cls(kind, fingerprint, label, sealed, canonical.unbase64(recipient, _FIELD))
         if kind != "passphrase":
             raise Malformed(_FIELD, f"kind {kind!r} is unknown")
         kdf = canonical.take(document, "kdf", dict, _FIELD)
@@ -129,7 +136,7 @@ class Slot:
         salt = canonical.unbase64(canonical.take(kdf, "salt", str, _FIELD), _FIELD)
         if not 8 <= len(salt) <= 64:
             raise Malformed(_FIELD, f"salt of {len(salt)} bytes is out of bounds")
-        return cls(kind, fingerprint, label, sealed, stretch, salt)
+        return cls(kind, fingerprint, label, sealed, b"", stretch, salt)
 
 
 class Unlocker(Protocol):
@@ -186,10 +193,11 @@ class Passphrase:
         return "the passphrase"
 
 
-def age_slot(recipient: str, label: str, secrets: Secret) -> Slot:
+def age_slot(recipient: str, label: str, secrets: Secret, hide: Callable[[bytes], bytes]) -> Slot:
     """Seal `secrets` to an age recipient written as text.  Raises UsageError for no recipient."""
+    recipient = recipient.strip()
     sealed = pyrage.encrypt(secrets.reveal(), [parse_recipient(recipient)])
-    return Slot("age", fingerprint_of(recipient), label, sealed)
+    return Slot("age", fingerprint_of(recipient), label, sealed, hide(recipient.encode()))
 
 
 def passphrase_slot(
@@ -201,7 +209,7 @@ def passphrase_slot(
     salt, nonce = random(16), random(12)
     key = stretch.key(passphrase, salt)
     sealed = nonce + AESGCM(key).encrypt(nonce, secrets.reveal(), _bound_to(repository))
-    return Slot("passphrase", random(8).hex(), label, sealed, stretch, salt)
+    return Slot("passphrase", random(8).hex(), label, sealed, b"", stretch, salt)
 
 
 def fingerprint_of(recipient: str) -> str:

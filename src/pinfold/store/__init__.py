@@ -1,7 +1,11 @@
 """Stores: places that hold blocks and pins, all behind one face (seam.py)."""
 
+from pinfold.store.faulty import Fault, Faulty
 from pinfold.store.folder import FolderStore
+from pinfold.store.layers import Counting, ReadOnly, Retry, power
 from pinfold.store.memory import MemoryStore
+from pinfold.store.mirror import Mirror
+from pinfold.store.plain import PlainFolder
 from pinfold.store.seam import (
     Block,
     ChecksAtRest,
@@ -22,12 +26,20 @@ __all__ = [
     "Collected",
     "Collects",
     "CopyStatus",
+    "Counting",
+    "Fault",
+    "Faulty",
     "FolderStore",
     "Heals",
     "MemoryStore",
+    "Mirror",
     "Pin",
     "PinState",
     "PinStatus",
+    "PlainFolder",
+    "ReadOnly",
+    "Retry",
     "Store",
     "Usage",
+    "power",
 ]

@@ -163,7 +163,7 @@ class Retry(Layer):
         *,
         attempts: int = 6,
         first: float = 0.5,
-        batch: int = 64 << 20,
+        batch: int = 32 << 20,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -234,3 +234,13 @@ def _batches(blocks: Iterable[Block], most: int) -> Iterator[list[Block]]:
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def power(store: Store, protocol: type[_T]) -> _T | None:
+    """The optional power `protocol` (Collects, ChecksAtRest, Heals) of `store` or of what its layers lie on."""
+    held: object = store
+    while not isinstance(held, protocol):
+        if not isinstance(held, Layer) or isinstance(held, ReadOnly):
+            return None
+        held = held.below
+    return held

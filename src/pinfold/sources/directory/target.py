@@ -156,7 +156,7 @@ class Target:
         if self._overwrite is Overwrite.ALWAYS and has != (stamp.mode, stamp.uid, stamp.gid):
             self._stamp_by_name(folder, name, path, stamp)
 
-    def write_file(self, path: bytes, entry: Entry, data: Iterable[bytes]) -> bool:
+    def write_file(self, path: bytes, entry: Entry, data: Iterable[bytes | memoryview]) -> bool:
         """Restore a regular file.  `data`: its content, of a sparse file the runs laid end to end.
 
         False if it could not be done, which is told as a problem; nothing half written stays.  What `data`
@@ -164,7 +164,7 @@ class Target:
         """
         return self._within(path, lambda folder, name: self._write(folder, name, path, entry, data))
 
-    def _write(self, folder: OpenFolder, name: bytes, path: bytes, entry: Entry, data: Iterable[bytes]) -> bool:
+    def _write(self, folder: OpenFolder, name: bytes, path: bytes, entry: Entry, data: Iterable[bytes | memoryview]) -> bool:
         fd, made = self._make(folder, name, path, entry, lambda new: os.open(new, _NEW, PARTIAL, dir_fd=folder.fd))
         try:
             try:

@@ -17,7 +17,7 @@ class WrongLength(PinfoldError):
     """The data given for a file is not as long as the index says."""
 
 
-def pour(fd: int, entry: Entry, data: Iterable[bytes]) -> None:
+def pour(fd: int, entry: Entry, data: Iterable[bytes | memoryview]) -> None:
     """Write all of `data`, the entry's runs of bytes laid end to end.
 
     Raises OSError, WrongLength if there is more or less data than the entry tells (never writing more), and
@@ -38,7 +38,7 @@ def pour(fd: int, entry: Entry, data: Iterable[bytes]) -> None:
         raise _wrong(entry, entry.size - left)
 
 
-def _pour_runs(fd: int, entry: Entry, data: Iterable[bytes]) -> None:
+def _pour_runs(fd: int, entry: Entry, data: Iterable[bytes | memoryview]) -> None:
     runs = iter(entry.extents or ())
     offset = room = done = 0
     for piece in data:

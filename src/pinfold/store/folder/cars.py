@@ -23,8 +23,8 @@ from pinfold.store.folder.layout import sync_folder, translated
 from pinfold.store.folder.locks import open_locked
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
     from collections.abc import Iterable
+    from concurrent.futures import Future, ThreadPoolExecutor
     from pathlib import Path
 
     from pinfold.store.folder.index import Index

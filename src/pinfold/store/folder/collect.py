@@ -78,9 +78,7 @@ class _Car(NamedTuple):
 class Collection:
     """One run.  A context manager; the caller holds the lock that keeps a second one out."""
 
-    def __init__(
-        self, layout: Layout, index: Index, pins: Pins, get: Callable[[CID], bytes], writers: Writers
-    ) -> None:
+    def __init__(self, layout: Layout, index: Index, pins: Pins, get: Callable[[CID], bytes], writers: Writers) -> None:
         """The parts of the store to be collected; `get` must check hashes."""
         self._layout = layout
         self._index = index
@@ -146,14 +144,14 @@ class Collection:
         self._db.execute("BEGIN IMMEDIATE")
         # The row with no lease says that the list is whole; without it the blocks are condemned anew.
         self._db.executemany("INSERT INTO waiting VALUES (?, ?)", [(generation, file) for file in ("", *sorted(alive))])
-        self._db.execute("DELETE FROM waiting WHERE generation < ? AND generation NOT IN"
-                         " (SELECT condemned FROM marks.moving)", (generation,))
+        self._db.execute(
+            "DELETE FROM waiting WHERE generation < ? AND generation NOT IN (SELECT condemned FROM marks.moving)",
+            (generation,),
+        )
         self._db.execute("COMMIT")
         blockers = "SELECT lease FROM waiting WHERE generation IN (SELECT condemned FROM marks.moving WHERE car = ?)"
         return {
-            car.name
-            for car in victims
-            if not alive.isdisjoint(row[0] for row in self._db.execute(blockers, (car.id,)))
+            car.name for car in victims if not alive.isdisjoint(row[0] for row in self._db.execute(blockers, (car.id,)))
         }
 
     def _sweep(self, group: list[_Car]) -> None:
@@ -176,7 +174,8 @@ class Collection:
             for car in group:
                 blocks, size = self._db.execute(
                     "SELECT COUNT(*), COALESCE(SUM(b.length), 0) FROM marks.moving b JOIN blocks ON"
-                    " blocks.digest = b.digest AND blocks.car = b.car WHERE b.car = ?", (car.id,)
+                    " blocks.digest = b.digest AND blocks.car = b.car WHERE b.car = ?",
+                    (car.id,),
                 ).fetchone()
                 for statement in _FORGET:
                     self._db.execute(statement, (car.id,))

@@ -227,11 +227,7 @@ class FolderStore:
 
     def _present(self, cids: list[CID], known: Callable[[Iterable[bytes]], set[bytes]]) -> set[CID]:
         found = known(cid.digest for cid in cids if cid.hash_code == SHA2_256)
-        return {
-            cid
-            for cid in cids
-            if cid.hash_code == IDENTITY or (cid.digest in found and cid.hash_code == SHA2_256)
-        }
+        return {cid for cid in cids if cid.hash_code == IDENTITY or (cid.digest in found and cid.hash_code == SHA2_256)}
 
     def _prove(self, root: CID, proved: CID | None = None) -> None:
         sizes: dict[str, int] = {}

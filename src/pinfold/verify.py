@@ -1,0 +1,278 @@
+"""Verification in three prices: present (no key), read back and hashed (no key), opened (key).
+
+A block is checked once, however many snapshots need it.  Damage never stops the work: everything is
+named, with the files it touches where a key is there to tell.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pinfold import catalogue, snapshot
+from pinfold.errors import Corrupt, PinfoldError
+from pinfold.ipld import CID, SeenMarks, list_folder
+from pinfold.ipld.cid import RAW
+from pinfold.reading import DAMAGE, Reader
+from pinfold.seal.refs import Tree
+from pinfold.sources.directory.entry import Chunks, Slice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+    from pinfold.catalogue import Listed
+    from pinfold.seal.keys import OwnerKey
+    from pinfold.seal.refs import Ref
+    from pinfold.snapshot import Snapshot
+    from pinfold.store.seam import Store
+
+_BATCH: Final = 1000
+_AHEAD: Final = 16
+MOST_TOLD: Final = 10_000
+
+
+@dataclass(slots=True)
+class Report:
+    """What a verification found.  `damage`: (what, why); what is a CID, or a snapshot and a path."""
+
+    snapshots: int = 0
+    blocks: int = 0
+    bytes: int = 0
+    read: int = 0
+    opened: int = 0
+    damage: list[tuple[str, str]] = field(default_factory=list)
+    damage_count: int = 0
+    files: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, what: str, why: str) -> None:
+        """Note damage; what was named already is not named again."""
+        if (what, why) not in self.damage[-64:]:
+            self.damage_count += 1
+            if len(self.damage) < MOST_TOLD:
+                self.damage.append((what, why))
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How deep to look.  `read`: fetch and hash every block; `decrypt`: percent of chunks to open."""
+
+    read: bool = False
+    decrypt: float = 0.0
+    seed: int = 0
+    progress: Callable[[Report], None] = lambda _: None
+
+
+class Verification:
+    """One verification of some snapshots of a store.  `key`: None checks all that needs none."""
+
+    def __init__(self, store: Store, key: OwnerKey | None, depth: Depth) -> None:
+        self._store = store
+        self._key = key
+        self._depth = depth
+        self._seen = SeenMarks()
+        self._bad: set[bytes] = set()
+        self._random = random.Random(depth.seed)  # noqa: S311  # a sample, not a secret
+        self.report = Report()
+
+    def run(self, listed: Iterable[Listed]) -> Report:
+        """Check snapshots by their pins.  Raises only what the store raises when it does not answer."""
+        with ThreadPoolExecutor(4, thread_name_prefix="pinfold-verify") as pool:
+            for one in listed:
+                self._one(one, pool)
+        return self.report
+
+    def keyrings(self, repository: str) -> None:
+        """Check the keyrings that stand alone."""
+        prefix = f"{catalogue.PREFIX}{repository}/keyring/"
+        for pin in self._store.pins(prefix):
+            try:
+                snapshot.load_keyring(pin.root, self.fetch)
+            except PinfoldError as error:
+                self._damaged(error, f"keyring {pin.root}")
+
+    def _one(self, one: Listed, pool: ThreadPoolExecutor) -> None:
+        self.report.snapshots += 1
+        try:
+            made = snapshot.load(one.root, self.fetch)
+            if made.header.pin_name != f"pinfold/{one.repository}/{one.source}/{one.kind}/{one.finished}":
+                self.report.add(str(one.root), "is pinned under another snapshot's name")
+        except PinfoldError as error:
+            self._damaged(error, f"snapshot {one.root}")
+            return
+        self._blocks(made, pool)
+        self._manifest(made)
+        if self._key is not None:
+            self._contents(made, self._key)
+
+    def fetch(self, cid: CID) -> bytes:
+        """A block, hashed here whatever the store says."""
+        block = self._store.get(cid)
+        cid.verify(block, self._store.name)
+        return block
+
+    def _damaged(self, error: PinfoldError, what: str) -> None:
+        if error.exit_code not in {4, 5}:
+            raise error
+        name = getattr(error, "name", None)
+        self.report.add(str(name) if name else what, f"{what}: {error}" if name else str(error))
+
+    def _blocks(self, made: Snapshot, pool: ThreadPoolExecutor) -> None:
+        """The set of blocks: as many and as large as signed, all there, and sound if they are read."""
+        count = total = 0
+        batch: list[tuple[CID, int]] = []
+        lost: list[PinfoldError] = []
+        try:
+            for cid, name, size in list_folder(made.blocks, self.fetch, lambda _, error: lost.append(error)):
+                count += 1
+                total += size or 0
+                if str(cid).encode() != name or cid.codec != RAW:
+                    self.report.add(str(cid), f"snapshot {made.root}: an entry of blocks/ is not named by its CID")
+                batch.append((cid, size or 0))
+                if len(batch) >= _BATCH:
+                    self._check(batch, made, pool)
+                    batch = []
+        except PinfoldError as error:
+            lost.append(error)
+        self._check(batch, made, pool)
+        for one in lost:
+            self._damaged(one, f"blocks/ of snapshot {made.root}")
+        header = made.header
+        if not lost and (count, total) != (header.blocks_count, header.blocks_bytes):
+            why = f"blocks/ lists {count} blocks of {total} bytes, signed were {header.blocks_count} of {header.blocks_bytes}"
+            self.report.add(str(made.root), why)
+
+    def _check(self, batch: list[tuple[CID, int]], made: Snapshot, pool: ThreadPoolExecutor) -> None:
+        fresh = [(cid, size) for cid, size in batch if self._seen.add(cid)]
+        there = self._store.has([cid for cid, _ in fresh])
+        wanted: list[tuple[CID, int]] = []
+        for cid, size in fresh:
+            self.report.blocks += 1
+            self.report.bytes += size
+            if cid not in there:
+                self._bad.add(cid.digest)
+                self.report.add(str(cid), f"is missing; snapshot {made.root} needs it")
+            elif self._depth.read:
+                wanted.append((cid, size))
+        under_way: deque[tuple[CID, int, Future[bytes]]] = deque()
+        for cid, size in wanted:
+            under_way.append((cid, size, pool.submit(self._store.get, cid)))
+            if len(under_way) >= _AHEAD:
+                self._hashed(under_way, made)
+        while under_way:
+            self._hashed(under_way, made)
+        self._depth.progress(self.report)
+
+    def _hashed(self, under_way: deque[tuple[CID, int, Future[bytes]]], made: Snapshot) -> None:
+        cid, size, future = under_way.popleft()
+        try:
+            block = future.result()
+            cid.verify(block, self._store.name)
+            if len(block) != size:
+                raise Corrupt(cid, f"snapshot {made.root}: {len(block)} bytes, blocks/ says {size}")
+        except PinfoldError as error:
+            self._bad.add(cid.digest)
+            self._damaged(error, f"snapshot {made.root}")
+        self.report.read += 1
+
+    def _manifest(self, made: Snapshot) -> None:
+        try:
+            snapshot.read_small(made.manifest, self.fetch, snapshot.MAX_MANIFEST, "manifest.age")
+        except PinfoldError as error:
+            self._damaged(error, f"manifest of snapshot {made.root}")
+
+    def _contents(self, made: Snapshot, key: OwnerKey) -> None:
+        """With a key: every ref is in blocks/, a sample opens, and damage is told by path."""
+        try:
+            manifest = made.open(key, self.fetch)
+            opener = key.opener(made.header.generation)
+        except PinfoldError as error:
+            self._damaged(error, f"manifest of snapshot {made.root}")
+            return
+        reader = Reader(self._store, opener)
+        try:
+            _Contents(self, made, reader).run(manifest.index)
+        finally:
+            reader.close()
+
+    def sampled(self) -> bool:
+        """Whether the next chunk is one to open."""
+        return self._random.random() * 100 < self._depth.decrypt
+
+    def is_bad(self, ref: Ref) -> bool:
+        """Whether a block was found missing or damaged."""
+        return ref.digest in self._bad
+
+    def damaged_chunk(self, error: PinfoldError, ref: Ref, what: str) -> None:
+        """A chunk that does not open."""
+        self._bad.add(ref.digest)
+        self._damaged(error, what)
+
+
+class _Contents:
+    """The look inside one snapshot."""
+
+    def __init__(self, above: Verification, made: Snapshot, reader: Reader) -> None:
+        self._above = above
+        self._made = made
+        self._reader = reader
+        self._tried = SeenMarks()
+        self._listed = SeenMarks()
+        for cid in _listed(made, above.fetch):
+            self._listed.add(cid)
+
+    def run(self, index: Tree | None) -> None:
+        """Every file of every page."""
+        for page in self._reader.pages(index, self._lost):
+            for path, entry in page.rows():
+                content = entry.content
+                if isinstance(content, Slice):
+                    self._chunk(content.ref, path)
+                elif isinstance(content, Chunks):
+                    for ref in content.refs:
+                        self._chunk(ref, path)
+                elif isinstance(content, Tree):
+                    self._tree(content, path)
+
+    def _tree(self, tree: Tree, path: bytes) -> None:
+        try:
+            for ref in self._reader.leaves(tree):
+                self._chunk(ref, path)
+        except DAMAGE as error:
+            self._above.damaged_chunk(error, tree.root, self._file(path))
+
+    def _chunk(self, ref: Ref, path: bytes) -> None:
+        above = self._above
+        if self._tried.add(ref.cid):
+            if self._listed.add(ref.cid):
+                above.report.add(str(ref.cid), f"{self._file(path)} needs it, but blocks/ does not list it: forged")
+            if not above.is_bad(ref) and above.sampled():
+                above.report.opened += 1
+                try:
+                    self._reader.open(ref)
+                except DAMAGE as error:
+                    above.damaged_chunk(error, ref, self._file(path))
+        if above.is_bad(ref) and len(above.report.files) < MOST_TOLD:
+            above.report.files.append((str(self._made.root), _shown(path)))
+
+    def _file(self, path: bytes) -> str:
+        return f"snapshot {self._made.root}, {_shown(path)}"
+
+    def _lost(self, ref: Ref, error: Exception) -> None:
+        if isinstance(error, PinfoldError):
+            self._above.damaged_chunk(error, ref, f"index of snapshot {self._made.root}")
+
+
+def _listed(made: Snapshot, get: Callable[[CID], bytes]) -> Iterator[CID]:
+    try:
+        for entry in list_folder(made.blocks, get):
+            yield entry.cid
+    except DAMAGE:
+        return  # told already when the set itself was checked
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace") or "."
