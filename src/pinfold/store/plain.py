@@ -31,12 +31,18 @@ PIN_NAME: Final = "plain"
 
 
 class PlainFolder(ReadOnly):
-    """The one snapshot that lies in a folder.  `root` is the CID it had on IPFS."""
+    """The one snapshot that lies in a folder.  `root` is the CID it had on IPFS, if it is whole."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read the small files and the names in blocks/.  Raises Refused if there are none."""
+    def __init__(self, path: str | os.PathLike[str], *, pin_name: str = PIN_NAME, blocks: CID | None = None) -> None:
+        """Read the small files and the names in blocks/.  Raises Refused if there are none.
+
+        `pin_name`: what the one pin is called; `blocks`: the root that blocks/ had on IPFS, so that a
+        copy with lost or damaged blocks still opens.
+        """
         super().__init__(MemoryStore(str(path)))
         self._path = Path(path)
+        self._pin_name = pin_name
+        self._blocks_root = blocks
         self._blocks: dict[bytes, tuple[str, int]] = {}
         with translated(self._path):
             self.root = self._build()
@@ -50,7 +56,8 @@ class PlainFolder(ReadOnly):
                 entries.append((name.encode("ascii"), built.cid, built.tsize))
         if not entries or not (self._path / BLOCKS).is_dir():
             raise Refused(f"{self._path} is no snapshot folder: it needs {BLOCKS}/ and {', '.join(FILES)}")
-        entries.append((BLOCKS.encode("ascii"), *build_folder(self._listed(), self._keep)))
+        built_root, tsize = build_folder(self._listed(), self._keep)
+        entries.append((BLOCKS.encode("ascii"), self._blocks_root or built_root, tsize))
         return build_folder(entries, self._keep)[0]
 
     def _keep(self, cid: CID, block: bytes) -> None:
@@ -89,8 +96,8 @@ class PlainFolder(ReadOnly):
         return here | self._store.has(wanted - here)
 
     def pins(self, prefix: str = "") -> Iterator[Pin]:
-        """The one root, named `plain`."""
-        return iter([Pin(self.root, PIN_NAME)] if PIN_NAME.startswith(prefix) else [])
+        """The one root."""
+        return iter([Pin(self.root, self._pin_name)] if self._pin_name.startswith(prefix) else [])
 
     def status(self, root: CID) -> PinStatus:
         """Pinned is what lies here."""

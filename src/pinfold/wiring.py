@@ -1,0 +1,374 @@
+"""The one place that names concrete classes: settings in, built objects out.
+
+Everything heavy is imported where it is needed, so that `pinfold --help` stays below 200 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pinfold.clock import SystemClock
+from pinfold.errors import KeyFailure, Malformed, PinfoldError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pinfold.backup import Repository
+    from pinfold.config import Settings, SourceSettings
+    from pinfold.ipld import CID
+    from pinfold.reading import Reader
+    from pinfold.seal.keyring import Keyring
+    from pinfold.seal.keys import AgentKey, OwnerKey
+    from pinfold.seal.refs import Ref
+    from pinfold.seal.secret import Secret
+    from pinfold.seal.slots import Stretch, Unlocker
+    from pinfold.snapshot import Manifest, Snapshot
+    from pinfold.sources.directory.source import Directory
+    from pinfold.store.seam import Store
+
+    Ask = Callable[[str], Secret]
+
+AGENT_SUFFIX: Final = ".agent"
+_SCHEMES_TO_COME: Final = ("kubo+", "cluster+", "psa+", "gateway+")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store and the id of the repository in it: all that needs no key."""
+
+    store: Store
+    repository: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A repository opened by its owner."""
+
+    store: Store
+    keyring: Keyring
+    key: OwnerKey
+
+    @property
+    def repository(self) -> str:
+        """The repository's id."""
+        return self.keyring.repository.id
+
+    def source_id(self, name: str) -> str:
+        """The id of a source's name."""
+        return self.key.agent("").source_id(name)
+
+    def manifest(self, made: Snapshot) -> Manifest:
+        """What a snapshot holds."""
+        return made.open(self.key, self.store.get)
+
+    @contextlib.contextmanager
+    def reader(self, made: Snapshot) -> Iterator[Reader]:
+        """What opens a snapshot's chunks."""
+        from pinfold.reading import Reader  # noqa: PLC0415
+
+        reader = Reader(self.store, self.key.opener(made.header.generation), threads=max(2, os.cpu_count() or 1))
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new repository: its keyring's root, and the agent key file that was written, if one was."""
+
+    repository: str
+    keyring: CID
+    agent_key: Path | None
+
+
+def place(settings: Settings) -> str:
+    """The REPO text.  Raises UsageError when none is given."""
+    if not settings.repository:
+        raise UsageError("no repository given: use -r REPO, PINFOLD_REPOSITORY, or repository in pinfold.toml")
+    return settings.repository
+
+
+@contextlib.contextmanager
+def store(settings: Settings, *, create: bool = False) -> Iterator[Store]:
+    """The store that REPO names, mirrored where settings say so; closed at the end."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(contextlib.closing(_one_store(place(settings), create=create)))
+        if not settings.mirrors:
+            yield first
+            return
+        from pinfold.store import Mirror  # noqa: PLC0415
+
+        others = [
+            stack.enter_context(contextlib.closing(_one_store(other, create=create or not Path(other).exists())))
+            for other in settings.mirrors
+        ]
+        yield stack.enter_context(contextlib.closing(Mirror([first, *others], min_copies=settings.min_copies)))
+
+
+def _one_store(where: str, *, create: bool) -> Store:
+    from pinfold import snapshot  # noqa: PLC0415
+    from pinfold.ipld import CID  # noqa: PLC0415
+    from pinfold.store import FolderStore, PlainFolder  # noqa: PLC0415
+
+    if where.startswith(_SCHEMES_TO_COME):
+        raise UsageError(f"{where.split(':')[0]} is a kind of store that this version does not speak yet; use a folder")
+    if "://" in where and not where.startswith("file://"):
+        raise UsageError(f"{where!r} is no repository: give a folder")
+    path = Path(where.removeprefix("file://"))
+    if create:
+        return FolderStore.create(path)
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder, so no repository; make one with: pinfold init {path}")
+    if (path / "snapshot.json").is_file() and (path / "blocks").is_dir():
+        header = snapshot.Header.decode(_bytes(path / "snapshot.json"))
+        return PlainFolder(path, pin_name=header.pin_name, blocks=CID.parse(header.blocks_root))
+    return FolderStore.open(path)
+
+
+@contextlib.contextmanager
+def opened(settings: Settings) -> Iterator[Opened]:
+    """The store and its repository, without any key."""
+    with store(settings) as where:
+        yield Opened(where, _repository(settings, where))
+
+
+def _repository(settings: Settings, where: Store) -> str:
+    from pinfold import catalogue  # noqa: PLC0415
+
+    if settings.repository_id is None:
+        return catalogue.the_repository(where)
+    if settings.repository_id not in catalogue.repositories(where):
+        raise UsageError(f"{where.name} holds no repository {settings.repository_id}")
+    return settings.repository_id
+
+
+@contextlib.contextmanager
+def owned(settings: Settings, ask: Ask | None = None) -> Iterator[Owned]:
+    """The repository opened with an identity or a passphrase.  `ask`: prompts for one on a terminal."""
+    from pinfold import catalogue  # noqa: PLC0415
+
+    with opened(settings) as found:
+        keyring = catalogue.newest_keyring(found.store, found.repository)
+        yield Owned(found.store, keyring, keyring.open(_unlocker(settings, keyring, ask)))
+
+
+def _unlocker(settings: Settings, keyring: Keyring, ask: Ask | None) -> Unlocker:
+    from pinfold.seal.slots import Identities, Passphrase, parse_identities  # noqa: PLC0415
+
+    if settings.identity:
+        return Identities([one for path in settings.identity for one in parse_identities(_text(path), str(path))])
+    given = passphrase(settings)
+    if given is not None:
+        return Passphrase(given)
+    kinds = {slot.kind for slot in keyring.slots}
+    if ask is not None and "passphrase" in kinds:
+        return Passphrase(ask(f"Passphrase of repository {keyring.repository.id}: "))
+    if kinds == {"age"}:
+        raise KeyFailure("this needs an identity of the repository: use --identity FILE or PINFOLD_IDENTITY")
+    raise KeyFailure(
+        "this needs the repository's passphrase or an identity: use --passphrase-file FILE, PINFOLD_PASSPHRASE,"
+        " PINFOLD_PASSPHRASE_COMMAND, or --identity FILE"
+    )
+
+
+def passphrase(settings: Settings) -> Secret | None:
+    """The passphrase that settings give, by value, file or command; None where they give none."""
+    from pinfold.seal.secret import Secret  # noqa: PLC0415
+
+    source = settings.passphrase
+    if source is None:
+        return None
+    if source.kind == "value":
+        return Secret(source.text.encode())
+    if source.kind == "file":
+        return Secret(_text(source.path).rstrip("\r\n").encode())
+    from pinfold.sources.process import run  # noqa: PLC0415
+
+    return Secret(run(source.argv, "the passphrase command").rstrip(b"\r\n"))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return _bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text") from error
+
+
+@contextlib.contextmanager
+def for_backup(settings: Settings, ask: Ask | None = None) -> Iterator[Repository]:
+    """What a backup run needs: with an agent's key where there is one, else as the owner."""
+    from pinfold import catalogue  # noqa: PLC0415
+    from pinfold.backup import Repository  # noqa: PLC0415
+    from pinfold.cache import Cache  # noqa: PLC0415
+
+    with opened(settings) as found:
+        keyring = catalogue.newest_keyring(found.store, found.repository)
+        agent = _agent(settings, found.repository)
+        owner = None
+        if agent is None:
+            owner = Owned(found.store, keyring, keyring.open(_unlocker(settings, keyring, ask)))
+            agent = owner.key.agent("owner")
+        elif agent.owner != keyring.repository.owner:
+            raise KeyFailure(f"the agent key is of another repository than {found.repository}")
+        cache = Cache(settings.cache / found.repository)
+        try:
+            yield Repository(
+                found.store,
+                keyring,
+                agent,
+                cache,
+                SystemClock(),
+                pages=(lambda _: None) if owner is None else owner_pages(owner),
+                node=None if owner is None else owner_node(owner),
+            )
+        finally:
+            cache.close()
+
+
+def owner_pages(owner: Owned) -> Callable[[Snapshot], tuple[Iterator[bytes], frozenset[bytes]] | None]:
+    """How an owner reads the last index from the store, when the local cache is lost."""
+    from pinfold.reading import DAMAGE  # noqa: PLC0415
+
+    def pages(made: Snapshot) -> tuple[Iterator[bytes], frozenset[bytes]] | None:
+        try:
+            manifest = owner.manifest(made)
+        except DAMAGE:
+            return None  # the files are read anew; verify speaks of the damage
+
+        def read() -> Iterator[bytes]:
+            with owner.reader(made) as reader, contextlib.suppress(*DAMAGE):
+                yield from reader.raw_pages(manifest.index)
+
+        return read(), frozenset(manifest.sparse)
+
+    return pages
+
+
+def owner_node(owner: Owned) -> Callable[[Ref, int], bytes]:
+    """How an owner reads a node of refs from the store."""
+
+    def node(ref: Ref, generation: int) -> bytes:
+        return owner.key.opener(generation).open(ref, owner.store.get(ref.cid))
+
+    return node
+
+
+def _agent(settings: Settings, repository: str) -> AgentKey | None:
+    """The agent key that is given, or the one in the usual place if no other key is given."""
+    from pinfold.seal.keys import AgentKey  # noqa: PLC0415
+
+    path = settings.agent_key
+    if path is None:
+        usual = agent_path(settings, repository)
+        if settings.identity or settings.passphrase is not None or not usual.exists():
+            return None
+        path = usual
+    try:
+        return AgentKey.decode(_bytes(path), str(path))
+    except Malformed as error:
+        raise KeyFailure(str(error)) from error
+
+
+def agent_path(settings: Settings, repository: str) -> Path:
+    """Where this machine's agent key of a repository usually lies."""
+    return settings.config_dir / f"{repository}{AGENT_SUFFIX}"
+
+
+def init(
+    settings: Settings,
+    *,
+    recipients: Sequence[str],
+    secret: Secret | None,
+    stretch: Stretch,
+    padding: bool = True,
+    agent: str = "",
+) -> Made:
+    """Make a repository that the recipients, or a passphrase, can open.
+
+    With recipients a key for this machine's agent is written, 0600, and everything else forgotten.
+    """
+    from pinfold import rekey  # noqa: PLC0415
+    from pinfold.seal import slots  # noqa: PLC0415
+    from pinfold.seal.keyring import Agent, first_keyring  # noqa: PLC0415
+    from pinfold.seal.keys import OwnerKey  # noqa: PLC0415
+
+    if not recipients and secret is None:
+        raise UsageError("nobody could open this repository: give --recipient KEY or a passphrase")
+    clock = SystemClock()
+    key = OwnerKey.new(clock.random)
+    made = [
+        slots.age_slot(one, f"recipient {number}", key.secrets(), lambda data: key.hide(data, clock.random))
+        for number, one in enumerate(recipients, 1)
+    ]
+    if secret is not None:
+        made.append(slots.passphrase_slot(secret, "passphrase", key.secrets(), key.repository, clock.random, stretch))
+    agents = [Agent(rekey.OWNER, key.agent(rekey.OWNER).signer.public)]
+    keyring = first_keyring(key, made, agents, padding=padding)
+    written: Path | None = None
+    if recipients:
+        keyring, agent_key = rekey.new_agent(keyring, key, agent or settings.host or socket.gethostname(), clock)
+        written = write_agent(settings, agent_key)
+    try:
+        with store(settings, create=True) as where:
+            root = rekey.publish(where, keyring)
+    except PinfoldError:
+        if written is not None:
+            written.unlink(missing_ok=True)
+        raise
+    return Made(keyring.repository.id, root, written)
+
+
+def write_agent(settings: Settings, key: AgentKey, path: Path | None = None) -> Path:
+    """Write an agent key file, 0600; never over another one.  Raises UsageError."""
+    path = path or settings.agent_key or agent_path(settings, key.repository)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as out:
+            out.write(key.encode() + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+    except FileExistsError as error:
+        raise UsageError(f"{path} is there already; name another file with --agent-key") from error
+    except OSError as error:
+        raise UsageError(f"cannot write agent key {path}: {error.strerror}") from error
+    return path
+
+
+def directory(source: SourceSettings, key: AgentKey, files_from: Sequence[bytes] | None = None) -> Directory:
+    """A directory source as settings describe it; `files_from`: only these paths below it.
+
+    Raises ConfigError for bad patterns.
+    """
+    from pinfold.sources.directory.excludes import Chosen, Rules  # noqa: PLC0415
+    from pinfold.sources.directory.source import Directory, Settings  # noqa: PLC0415
+
+    rules = Rules(
+        source.exclude,
+        source.exclude_file,
+        caches=source.exclude_caches,
+        markers=source.exclude_if_present,
+        larger_than=source.exclude_larger_than,
+        chosen=None if files_from is None else Chosen(files_from),
+    )
+    settings = Settings(
+        one_file_system=source.one_file_system,
+        ignore_inode=source.ignore_inode,
+        ignore_ctime=source.ignore_ctime,
+        xattrs=source.xattrs,
+        described={"exclude": list(source.exclude)},
+    )
+    return Directory(source.name, os.fsencode(source.path), rules, settings, key)
