@@ -70,8 +70,9 @@ class BlockSet:
         runs = [self._read(start, end) for start, end in self._runs]
         last = b""
         for record in heapq.merge(*runs, self._records()):
-            if record != last:
-                last = record
+            # A damaged cache may tell two sizes of one block: the name counts, and each once.
+            if record[:40] != last:
+                last = record[:40]
                 yield record[8:40], int.from_bytes(record[40:], "big")
 
     def _records(self) -> list[bytes]:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS pages (
     PRIMARY KEY (run, number)) WITHOUT ROWID;
 """
 _OPEN: Final = "open"
+_PATIENCE: Final = 30  # seconds to wait for another process
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Kept:
     pages: int
     root: str
     generation: int
-    tree: bytes
+    tree: bytes = field(repr=False)  # the root's ref opens it
     sparse: frozenset[bytes]
 
 
@@ -59,43 +60,56 @@ class Cache:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / "cache.db"
         self._lock = threading.Lock()
-        try:
-            self._db = self._open()
-        except sqlite3.DatabaseError:
-            self._delete()
-            self._db = self._open()
+        self._db = self._open_or_begin()
+
+    def _open_or_begin(self) -> sqlite3.Connection:
+        """The file; a fresh one if it is damaged; one in memory if there can be none."""
+        for _ in range(2):
+            try:
+                return self._open()
+            except (sqlite3.Error, OSError) as error:
+                if _is_busy(error):
+                    break
+                with contextlib.suppress(OSError):
+                    self._delete()
+        db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        db.executescript(_SCHEMA)
+        return db
 
     def _open(self) -> sqlite3.Connection:
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=OFF")
-        if db.execute("PRAGMA user_version").fetchone()[0] not in {0, _VERSION}:
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE)
+        try:
+            db.execute("PRAGMA synchronous=OFF")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in {0, _VERSION}:
+                raise sqlite3.DatabaseError("another version")
+            if version == 0:
+                _begin(db)
+        except BaseException:
             db.close()
-            raise sqlite3.DatabaseError("another version")
-        db.executescript(_SCHEMA)
-        db.execute(f"PRAGMA user_version={_VERSION}")
+            raise
         return db
 
     def _delete(self) -> None:
         for ending in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self._path}{ending}")
+                self._path.with_name(self._path.name + ending).unlink()
 
     def _run(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
                 return self._db.execute(statement, values).fetchall()
-            except sqlite3.DatabaseError:
-                # Damaged or no room: begin anew, forgetful; if that fails too, in memory.
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.close()
-                try:
-                    self._delete()
-                    self._db = self._open()
-                except (sqlite3.Error, OSError):
-                    self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-                    self._db.executescript(_SCHEMA)
+            except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
+                raise  # a defect of ours, and no reason to delete anything
+            except sqlite3.DatabaseError as error:
+                if not _is_busy(error):
+                    # Damaged or no room: begin anew, forgetful.
+                    with contextlib.suppress(sqlite3.Error):
+                        self._db.close()
+                    with contextlib.suppress(OSError):
+                        self._delete()
+                    self._db = self._open_or_begin()
                 return []
 
     def close(self) -> None:
@@ -106,7 +120,10 @@ class Cache:
     def tag(self, tag: bytes) -> tuple[bytes, int] | None:
         """Digest and size of the block that a chunk with this tag became."""
         rows = self._run("SELECT digest, size FROM tags WHERE tag = ?", (tag,))
-        return rows[0] if rows else None
+        # Damage that SQLite does not see may change even the type of a value.
+        if not rows or not _is_digest(rows[0][0]) or not isinstance(rows[0][1], int):
+            return None
+        return rows[0]
 
     def add_tag(self, tag: bytes, digest: bytes, size: int) -> None:
         """Remember what a chunk became."""
@@ -115,7 +132,7 @@ class Cache:
     def node(self, digest: bytes) -> bytes | None:
         """The plaintext of a node of refs."""
         rows = self._run("SELECT plain FROM nodes WHERE digest = ?", (digest,))
-        return rows[0][0] if rows else None
+        return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
 
     def add_node(self, digest: bytes, plain: bytes) -> None:
         """Remember a node of refs."""
@@ -123,14 +140,10 @@ class Cache:
 
     def begin(self, source: str) -> int:
         """Begin to keep an index; returns its number."""
-        with self._lock, self._db:
-            return (
-                self._db.execute(
-                    "INSERT INTO runs (source, kind, root, generation, tree, sparse, pages) VALUES (?, ?, '', 0, x'', x'', 0)",
-                    (source, _OPEN),
-                ).lastrowid
-                or 0
-            )
+        statement = "INSERT INTO runs VALUES (NULL, ?, ?, '', 0, x'', x'', 0) RETURNING run"
+        # Twice, for the first attempt may find the file damaged and begin a fresh one.
+        rows = self._run(statement, (source, _OPEN)) or self._run(statement, (source, _OPEN))
+        return int(rows[0][0]) if rows else 0
 
     def add_page(self, run: int, number: int, page: bytes) -> None:
         """Keep the page with this number, counted from 0."""
@@ -163,7 +176,7 @@ class Cache:
             " ORDER BY run DESC LIMIT 1",
             (source, kind, generation),
         )
-        if not rows:
+        if not rows or tuple(map(type, rows[0])) != (int, int, str, bytes, bytes):
             return None
         run, pages, root, tree, sparse = rows[0]
         digests = frozenset(sparse[at : at + 32] for at in range(0, len(sparse), 32))
@@ -173,13 +186,36 @@ class Cache:
         """The pages of an index in order; ends early at one that is lost or damaged."""
         for number in range(kept.pages):
             rows = self._run("SELECT sum, data FROM pages WHERE run = ? AND number = ?", (kept.run, number))
-            if not rows or _sum(rows[0][1]) != rows[0][0]:
+            if not rows or not isinstance(rows[0][1], bytes) or _sum(rows[0][1]) != rows[0][0]:
                 return
             yield rows[0][1]
 
     def _drop(self, where: str, values: tuple[object, ...]) -> None:
-        self._run(f"DELETE FROM pages WHERE run IN (SELECT run FROM runs WHERE {where})", values)  # noqa: S608  # our own words
+        runs = f"SELECT run FROM runs WHERE {where}"  # noqa: S608  # our own words
+        self._run(f"DELETE FROM pages WHERE run IN ({runs})", values)  # noqa: S608
         self._run(f"DELETE FROM runs WHERE {where}", values)  # noqa: S608  # our own words
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    """Make the tables, once, whoever else opens the file at this moment."""
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version={_VERSION}")
+    db.execute("COMMIT")
+    # SQLite does not wait for others here; whoever comes last finds it done.
+    with contextlib.suppress(sqlite3.OperationalError):
+        db.execute("PRAGMA journal_mode=WAL")
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether another process has the file: no reason to take it away from under its feet."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, bytes) and len(value) == 32
 
 
 def _sum(page: bytes) -> bytes:

@@ -113,15 +113,20 @@ def snapshots(
     """Every snapshot, oldest first; those that cannot be read are told to `broken` and passed over."""
     for one in listed(store, repository, source):
         try:
-            loaded = snapshot.load(one.root, store.get)
-            if loaded.header.repository != repository:
-                raise KeyFailure(f"snapshot {one.root} is pinned as of repository {repository}, but is of another")
+            loaded = _load_of(repository, one.root, store)
         except (StoreError, Malformed, KeyFailure) as error:
             if broken is None:
                 raise
             broken(one, error)
         else:
             yield loaded
+
+
+def _load_of(repository: str, root: CID, store: Store) -> Snapshot:
+    loaded = snapshot.load(root, store.get)
+    if loaded.header.repository != repository:
+        raise KeyFailure(f"snapshot {root} is pinned as of repository {repository}, but is of another")
+    return loaded
 
 
 def previous(store: Store, repository: str, source: str, agent: str) -> Snapshot | None:

@@ -139,8 +139,8 @@ class Restore:
                 else:
                     tasks.append(pool.submit(self._guard, self._write_large, path, entry))
         for ref, files in bundles.items():
-            for start in range(0, len(files), _GROUP):
-                tasks.append(pool.submit(self._guard, self._write_small, ref, files[start : start + _GROUP]))
+            groups = (files[start : start + _GROUP] for start in range(0, len(files), _GROUP))
+            tasks.extend(pool.submit(self._guard, self._write_small, ref, group) for group in groups)
         return tasks, links
 
     def _is_wanted(self, path: bytes, entry: Entry) -> bool:

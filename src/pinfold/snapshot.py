@@ -11,8 +11,10 @@ Source: docs/format.md, "Snapshots".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
+from pinfold.clock import rfc3339
 from pinfold.errors import KeyFailure, Malformed
 from pinfold.ipld import CID, add_file, build_folder, dagcbor, list_folder, read_file
 from pinfold.ipld.cid import RAW
@@ -42,10 +44,10 @@ Anyone can check that it is whole, without any key: every block's hash is its na
 The format is described in docs/format.md of pinfold, and tools/recover.py there restores without pinfold.
 """
 KINDS: Final = ("full", "incremental", "checkpoint")
+T = TypeVar("T")
 MAX_JSON: Final = 1 << 20
 MAX_MANIFEST: Final = 64 << 20
 _FILES: Final = (b"README.txt", b"repository.json", b"keyring.json", b"snapshot.json", b"snapshot.sig", b"manifest.age")
-_TIME: Final = "0000-00-00T00:00:00.000000Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +106,18 @@ class Header:
         stored = cast("dict[str, object]", canonical.take(document, "stored", dict, field))
         if texts["kind"] not in KINDS:
             raise Malformed(field, f"kind {texts['kind'][:20]!r} is unknown")
-        if len(texts["finished"]) != len(_TIME) or len(texts["started"]) != len(_TIME):
+        if not all(_is_time(texts[key]) for key in ("started", "finished")):
             raise Malformed(field, "a time is not written as pinfold writes times")
         for key, size in (("repository", 8), ("source", 8), ("agent", 32)):
             canonical.unhex(texts[key], size, f"{field}, {key}")
         interval = document.get("interval")
-        return cls(
+        header = cls(
             repository=texts["repository"],
             source=texts["source"],
             agent=texts["agent"],
             kind=texts["kind"],
-            base=_optional(document, "base", field),
-            previous=_optional(document, "previous", field),
+            base=_id(document, "base", field),
+            previous=_id(document, "previous", field),
             sequence=_number(document, "sequence", field),
             started=texts["started"],
             finished=texts["finished"],
@@ -128,6 +130,9 @@ class Header:
             new_bytes=_number(stored, "new_bytes", field),
             interval=None if interval is None else _number(document, "interval", field),
         )
+        if header.encode() != data:
+            raise Malformed(field, "it says more than this pinfold knows")
+        return header
 
     @property
     def pin_name(self) -> str:
@@ -145,8 +150,21 @@ def _number(document: dict[str, object], key: str, field: str) -> int:
     return value
 
 
-def _optional(document: dict[str, object], key: str, field: str) -> str | None:
-    return None if document.get(key) is None else canonical.take(document, key, str, field)
+def _id(document: dict[str, object], key: str, field: str) -> str | None:
+    if document.get(key) is None:
+        return None
+    text = canonical.take(document, key, str, field)
+    # Shown to people and compared as text, so it must be a CID in the one form pinfold writes.
+    if str(CID.parse(text)) != text:
+        raise Malformed(field, f"{key!r} is no CID as pinfold writes it")
+    return text
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return rfc3339(datetime.fromisoformat(text)) == text
+    except (ValueError, OverflowError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,20 +214,41 @@ class Manifest:
         if not all(isinstance(tag, str) for tag in tags):
             raise Malformed(field, "a tag is not text")
         sparse = canonical.take(document, "sparse", bytes, field)
+        if len(sparse) % 32:
+            raise Malformed(field, "'sparse' is no list of digests")
         return cls(
             source=canonical.take(document, "source", str, field),
             type=canonical.take(document, "type", str, field),
             host=canonical.take(document, "host", str, field),
-            versions=canonical.take(document, "versions", dict, field),
+            versions=_each(document, "versions", str, field),
             options=canonical.take(document, "options", dict, field),
-            streams=canonical.take(document, "streams", list, field),
+            streams=_streams(document, field),
             index=_tree(document.get("index"), field),
-            counts=canonical.take(document, "counts", dict, field),
-            errors=canonical.take(document, "errors", list, field),
+            counts=_each(document, "counts", int, field),
+            errors=_errors(document, field),
             sparse=[sparse[at : at + 32] for at in range(0, len(sparse), 32)],
             secret=canonical.take(document, "secret", str, field),
             tags=tags,
         )
+
+
+def _each(document: dict[str, object], key: str, kind: type[T], field: str) -> dict[str, T]:
+    found = canonical.take(document, key, dict, field)
+    return {name: canonical.take(found, name, kind, f"{field}, {key}") for name in found}
+
+
+def _streams(document: dict[str, object], field: str) -> list[dict[str, object]]:
+    found = canonical.take(document, "streams", list, field)
+    if not all(isinstance(one, dict) for one in found):
+        raise Malformed(field, "a stream is no map")
+    return found
+
+
+def _errors(document: dict[str, object], field: str) -> list[list[str]]:
+    found = canonical.take(document, "errors", list, field)
+    if not all(isinstance(one, list) and len(one) == 2 and all(isinstance(text, str) for text in one) for one in found):
+        raise Malformed(field, "an error is not [path, reason]")
+    return found
 
 
 def _tree(value: object, field: str) -> Tree | None:

@@ -90,7 +90,7 @@ class Uploader:
         if failure is not None:
             raise PinfoldError(f"writing to {self._store.name} failed: {failure}") from failure
 
-    def _work(self, data: bytes, edges: Sequence[int], check: bool) -> Segments:  # noqa: FBT001  # called by the pool
+    def _work(self, data: bytes, edges: Sequence[int], check: bool) -> Segments:  # called by the pool
         try:
             try:
                 return [(0, self._seal(data, check=check))]

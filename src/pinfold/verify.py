@@ -142,8 +142,8 @@ class Verification:
             self._damaged(one, f"blocks/ of snapshot {made.root}")
         header = made.header
         if not lost and (count, total) != (header.blocks_count, header.blocks_bytes):
-            why = f"blocks/ lists {count} blocks of {total} bytes, signed were {header.blocks_count} of {header.blocks_bytes}"
-            self.report.add(str(made.root), why)
+            signed = f"{header.blocks_count} of {header.blocks_bytes}"
+            self.report.add(str(made.root), f"blocks/ lists {count} blocks of {total} bytes, signed were {signed}")
 
     def _check(self, batch: list[tuple[CID, int]], made: Snapshot, pool: ThreadPoolExecutor) -> None:
         fresh = [(cid, size) for cid, size in batch if self._seen.add(cid)]

@@ -6,6 +6,7 @@ Everything heavy is imported where it is needed, so that `pinfold --help` stays 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import socket
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from pinfold.seal.keys import AgentKey, OwnerKey
     from pinfold.seal.refs import Ref
     from pinfold.seal.secret import Secret
-    from pinfold.seal.slots import Stretch, Unlocker
+    from pinfold.seal.slots import Slot, Stretch, Unlocker
     from pinfold.snapshot import Manifest, Snapshot
+    from pinfold.sources.directory.excludes import Rules
+    from pinfold.sources.directory.scan import Hears, Walk
     from pinfold.sources.directory.source import Directory
     from pinfold.store.seam import Store
 
@@ -117,7 +120,8 @@ def _one_store(where: str, *, create: bool) -> Store:
     from pinfold.store import FolderStore, PlainFolder  # noqa: PLC0415
 
     if where.startswith(_SCHEMES_TO_COME):
-        raise UsageError(f"{where.split(':')[0]} is a kind of store that this version does not speak yet; use a folder")
+        kind = where.partition(":")[0]
+        raise UsageError(f"{kind} is a kind of store that this version does not speak yet; use a folder")
     if "://" in where and not where.startswith("file://"):
         raise UsageError(f"{where!r} is no repository: give a folder")
     path = Path(where.removeprefix("file://"))
@@ -158,14 +162,44 @@ def owned(settings: Settings, ask: Ask | None = None) -> Iterator[Owned]:
         yield Owned(found.store, keyring, keyring.open(_unlocker(settings, keyring, ask)))
 
 
+@contextlib.contextmanager
+def looked_at(settings: Settings) -> Iterator[Opened | Owned]:
+    """The repository, opened by its owner where settings give a key, else without any; nobody is asked."""
+    if settings.identity or settings.passphrase is not None:
+        with owned(settings) as owner:
+            yield owner
+    else:
+        with opened(settings) as found:
+            yield found
+
+
+class _Several:
+    """Identities and a passphrase, tried in turn: settings may give both."""
+
+    def __init__(self, unlockers: Sequence[Unlocker]) -> None:
+        self._unlockers = unlockers
+
+    def unlock(self, slots: Sequence[Slot], repository: str) -> bytes | None:
+        """The sealed secrets, or None where no slot opens."""
+        found = (one.unlock(slots, repository) for one in self._unlockers)
+        return next((data for data in found if data is not None), None)
+
+    def describe(self) -> str:
+        """What was tried, for an error message."""
+        return "neither " + " nor ".join(one.describe() for one in self._unlockers)
+
+
 def _unlocker(settings: Settings, keyring: Keyring, ask: Ask | None) -> Unlocker:
     from pinfold.seal.slots import Identities, Passphrase, parse_identities  # noqa: PLC0415
 
+    tried: list[Unlocker] = []
     if settings.identity:
-        return Identities([one for path in settings.identity for one in parse_identities(_text(path), str(path))])
+        tried.append(Identities([one for path in settings.identity for one in parse_identities(_text(path), str(path))]))
     given = passphrase(settings)
     if given is not None:
-        return Passphrase(given)
+        tried.append(Passphrase(given))
+    if tried:
+        return tried[0] if len(tried) == 1 else _Several(tried)
     kinds = {slot.kind for slot in keyring.slots}
     if ask is not None and "passphrase" in kinds:
         return Passphrase(ask(f"Passphrase of repository {keyring.repository.id}: "))
@@ -353,17 +387,8 @@ def directory(source: SourceSettings, key: AgentKey, files_from: Sequence[bytes]
 
     Raises ConfigError for bad patterns.
     """
-    from pinfold.sources.directory.excludes import Chosen, Rules  # noqa: PLC0415
     from pinfold.sources.directory.source import Directory, Settings  # noqa: PLC0415
 
-    rules = Rules(
-        source.exclude,
-        source.exclude_file,
-        caches=source.exclude_caches,
-        markers=source.exclude_if_present,
-        larger_than=source.exclude_larger_than,
-        chosen=None if files_from is None else Chosen(files_from),
-    )
     settings = Settings(
         one_file_system=source.one_file_system,
         ignore_inode=source.ignore_inode,
@@ -371,4 +396,51 @@ def directory(source: SourceSettings, key: AgentKey, files_from: Sequence[bytes]
         xattrs=source.xattrs,
         described={"exclude": list(source.exclude)},
     )
-    return Directory(source.name, os.fsencode(source.path), rules, settings, key)
+    return Directory(source.name, os.fsencode(source.path), _rules(source, files_from), settings, key)
+
+
+def walk(source: SourceSettings, hears: Hears, files_from: Sequence[bytes] | None = None) -> Walk:
+    """The walk that a backup of `source` would take, for counting beforehand.  Needs no repository."""
+    from pinfold.sources.directory.scan import Walk  # noqa: PLC0415
+
+    root = os.fsencode(source.path)
+    return Walk(root, _rules(source, files_from), hears, one_file_system=source.one_file_system)
+
+
+def _rules(source: SourceSettings, files_from: Sequence[bytes] | None) -> Rules:
+    from pinfold.sources.directory.excludes import Chosen, Rules  # noqa: PLC0415
+
+    return Rules(
+        source.exclude,
+        source.exclude_file,
+        caches=source.exclude_caches,
+        markers=source.exclude_if_present,
+        larger_than=source.exclude_larger_than,
+        chosen=None if files_from is None else Chosen(files_from),
+    )
+
+
+@contextlib.contextmanager
+def elsewhere(settings: Settings, text: str) -> Iterator[Settings | None]:
+    """Settings for a snapshot that is no pin but a folder as `ipfs get` makes it, or a CAR file; None if it is neither.
+
+    A CAR file is unpacked into a passing store beside the cache, which is gone afterwards.
+    """
+    path = Path(text)
+    alone = dataclasses.replace(settings, repository_id=None, mirrors=(), min_copies=1)
+    if (path / "snapshot.json").is_file():
+        yield dataclasses.replace(alone, repository=str(path.absolute()))
+    elif path.suffix == ".car" and path.is_file():
+        import tempfile  # noqa: PLC0415
+
+        from pinfold import transfer  # noqa: PLC0415
+        from pinfold.store import FolderStore  # noqa: PLC0415
+
+        settings.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="car-", dir=settings.cache) as folder:
+            where = Path(folder) / "store"
+            with contextlib.closing(FolderStore.create(where)) as passing, path.open("rb") as file:
+                transfer.load(passing, file)
+            yield dataclasses.replace(alone, repository=str(where))
+    else:
+        yield None

@@ -74,7 +74,17 @@ def test_a_pin_is_a_file_with_its_root(tmp_path: Path) -> None:
         assert [] == list(store.pins())
         store.pin(dag.root, "pinfold/again")
         store.unpin([dag.root])
-        assert not (tmp_path / "store/pins/pinfold").exists()
+        assert not (tmp_path / "store/pins/pinfold/again").exists()
+
+
+def test_folders_of_names_go_with_their_last_pin(tmp_path: Path) -> None:
+    """Unpinning leaves no empty folders behind."""
+    block = raw(b"x")
+    with FolderStore.create(tmp_path / "store") as store:
+        store.put([block])
+        store.pin(block[0], "a/b/c")
+        store.unpin([block[0]])
+    assert [] == list((tmp_path / "store/pins").iterdir())
 
 
 @pytest.mark.parametrize("name", ["", "/a", "a/", "a//b", "..", "a/../b", "./a", ".a", "a\nb", "a\0b", "a\\b", "x" * 250])

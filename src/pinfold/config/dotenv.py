@@ -1,7 +1,7 @@
-"""The `.env` file: lines of KEY=VALUE, of which only those of PINFOLD_* are looked at.
+r"""The `.env` file: lines of KEY=VALUE, of which only those of PINFOLD_* are looked at.
 
 Values may be bare (a " #" begins a comment), in single quotes (taken as they are) or in double quotes
-(with \\n, \\t, \\", \\\\ and \\$).  Nothing is substituted, and no line goes on in the next.
+(with \n, \t, \", \\ and \$).  Nothing is substituted, and no line goes on in the next.
 """
 
 from __future__ import annotations

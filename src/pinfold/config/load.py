@@ -68,7 +68,8 @@ class _Reader:
         cache = self._pick_at("cache", values.path, cache)
         if cache is None or config_dir is None:
             self._mistakes.append("HOME: is not set; set it, or XDG_CONFIG_HOME and XDG_CACHE_HOME")
-        mirrors = self._pick_at("mirrors", values.repositories, ())
+        alone: tuple[str, ...] = ()
+        mirrors = self._pick_at("mirrors", values.repositories, alone)
         copies = self._pick("min_copies", values.count, 1)
         if copies > 1 + len(mirrors):
             self._mistakes.append(

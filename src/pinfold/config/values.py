@@ -82,7 +82,7 @@ def duration(value: object) -> Duration:
     years, months, weeks, days, hours, minutes, rest = (int(part or 0) for part in found.groups())
     months += years * 12
     total = ((weeks * 7 + days) * 24 + hours) * 3600 + minutes * 60 + rest
-    if months * 31 * 86400 + total > _LONGEST:
+    if months > 1000 * 12 or total > _LONGEST:
         raise ValueError(f"{_shown(value)} is longer than a thousand years")
     return Duration(months, total, written)
 
@@ -126,7 +126,7 @@ def whole(value: object, *, least: int = 0) -> int:
 
 
 def yes_or_no(value: object) -> bool:
-    """true or false, and what else people write for it."""
+    """Yes or no, as true or false, and what else people write for it."""
     if isinstance(value, bool):
         return value
     word = _WORDS.get(value.strip().lower()) if isinstance(value, str) else None

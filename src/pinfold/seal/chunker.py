@@ -8,7 +8,7 @@ Source: Xia et al., "FastCDC", USENIX ATC 2016; sizes: docs/design.md, "Cutting"
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from blake3 import blake3
 from fastcdc import fastcdc
@@ -33,6 +33,9 @@ class Gear:
 
     def __repr__(self) -> str:
         return "Gear(…)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key cannot be pickled")
 
     def cut(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
         """Cut what `read(n)` gives (at most n bytes, empty at the end) into chunks."""

@@ -60,7 +60,10 @@ class Repository:
             raise Malformed(field, f"padding {padding[:20]!r} is unknown")
         if repository_id(owner) != name:
             raise KeyFailure(f"repository {name[:16]} and its owner's key do not belong together: forged")
-        return cls(name, owner, padding == "padme")
+        repository = cls(name, owner, padding == "padme")
+        if repository.encode() != data:
+            raise Malformed(field, "it says more, or other things, than this pinfold knows")
+        return repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,9 @@ class Keyring:
             tuple(_agent(one) for one in agents),
             canonical.unhex(canonical.take(document, "signature", str, field), 64, field),
         )
+        # What the signature does not cover must not be there.
+        if keyring.encode() != keyring_json:
+            raise Malformed(field, "it says more than this pinfold knows")
         verify_signature(repository.owner, keyring.signature, keyring._message(), f"keyring {sequence}")
         return keyring
 

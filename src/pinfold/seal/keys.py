@@ -186,11 +186,14 @@ class AgentKey:
         if document.get("format") != AGENT_FORMAT:
             raise Malformed(field, f"its format is not {AGENT_FORMAT!r}")
         texts = {key: canonical.take(document, key, str, field) for key in _AGENT_TEXTS}
+        generation = canonical.take(document, "generation", int, field)
+        if not 0 <= generation < MAX_GENERATIONS:
+            raise Malformed(field, f"generation {generation} is out of bounds")
         return cls(
             repository=texts["repository"],
             owner=canonical.unhex(texts["owner"], 32, field),
             name=texts["name"],
-            generation=canonical.take(document, "generation", int, field),
+            generation=generation,
             public_key=texts["public_key"],
             secret=Secret(canonical.unhex(texts["secret"], 32, field)),
             signing=Secret(canonical.unhex(texts["signing"], 32, field)),
@@ -292,15 +295,21 @@ class OwnerKey:
         pairs = document["generations"]
         if not isinstance(pairs, list) or not 1 <= len(pairs) <= MAX_GENERATIONS:
             raise TypeError
-        generations = [Generation(Secret(pair["identity"]), Secret(pair["secret"])) for pair in pairs]
+        generations = [Generation(_secret(pair["identity"]), _secret(pair["secret"])) for pair in pairs]
         if any(len(one.secret) != 32 or not one.public_key for one in generations):
             raise TypeError
-        return cls(repository, generations, Secret(document["owner"]))
+        return cls(repository, generations, _secret(document["owner"]))
 
     def _of(self, generation: int) -> Generation:
         if not 0 <= generation < len(self._generations):
             raise Malformed("snapshot header", f"generation {generation} is unknown to this keyring")
         return self._generations[generation]
+
+
+def _secret(value: object) -> Secret:
+    if not isinstance(value, bytes):
+        raise TypeError  # bytes(10**12) would ask for a terabyte
+    return Secret(value)
 
 
 def repository_id(owner: bytes) -> str:

@@ -9,7 +9,6 @@ Source: https://age-encryption.org/v1; RFC 9106; RFC 8018.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -23,7 +22,7 @@ from pinfold.seal import canonical
 from pinfold.seal.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Random = Callable[[int], bytes]
 
@@ -33,6 +32,7 @@ _MAX_PASSES: Final = 64
 _MAX_LANES: Final = 64
 _MAX_PBKDF2: Final = 100_000_000
 _MIN_PBKDF2: Final = 10_000
+_SEALED_LEAST: Final = 12 + 16
 _FIELD: Final = "keyring slot"
 # pyrage has no types of its own: X25519, SSH and plugin classes without a common root.
 AgeIdentity = Any
@@ -136,6 +136,8 @@ class Slot:
         salt = canonical.unbase64(canonical.take(kdf, "salt", str, _FIELD), _FIELD)
         if not 8 <= len(salt) <= 64:
             raise Malformed(_FIELD, f"salt of {len(salt)} bytes is out of bounds")
+        if len(sealed) < _SEALED_LEAST:
+            raise Malformed(_FIELD, f"{len(sealed)} sealed bytes are no secret")
         return cls(kind, fingerprint, label, sealed, b"", stretch, salt)
 
 

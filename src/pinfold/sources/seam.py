@@ -106,7 +106,7 @@ class Source(Protocol):
 
     @property
     def kind(self) -> str:
-        """`directory`, `postgres`, …"""
+        """What kind of thing it is, as manifests say it: `directory`."""
 
     def options(self) -> dict[str, object]:
         """Settings that shaped the snapshot, for its manifest."""

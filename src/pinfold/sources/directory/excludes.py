@@ -13,10 +13,8 @@ from bisect import bisect_left
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pathspec.patterns.gitignore.base import GitIgnorePatternError
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
 from pinfold.errors import ConfigError, UsageError
+from pinfold.sources.directory.excludes_glob import FOLDER, Glob, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
@@ -116,8 +114,8 @@ class Rules:
         text = path.decode("utf-8", "surrogateescape")
         name = text[text.rfind("/") + 1 :]
         if is_folder:
-            text += "/"
-            name += "/"
+            text += FOLDER
+            name += FOLDER
         for excludes, name_fits, path_fits in self._runs:
             if (name_fits is not None and name_fits(name)) or (path_fits is not None and path_fits(text)):
                 return excludes
@@ -149,12 +147,6 @@ def _is_cache(folder: int | bytes) -> bool:
         os.close(fd)
 
 
-class _Parsed(NamedTuple):
-    excludes: bool
-    of_name: bool
-    regex: str
-
-
 def _lines(path: Path, mistakes: list[str]) -> Iterator[tuple[str, str]]:
     try:
         data = path.read_bytes()
@@ -166,50 +158,19 @@ def _lines(path: Path, mistakes: list[str]) -> Iterator[tuple[str, str]]:
         yield f"{path}, line {number}", line.removesuffix("\r")
 
 
-def _parse(where: str, text: str, mistakes: list[str]) -> _Parsed | None:
-    """The pattern as a regular expression; None for an empty line, a comment, or (told) a mistake."""
-    shown = text.encode("utf-8", "backslashreplace").decode()
-    if "\0" in text or "\n" in text:
-        mistakes.append(f"{where}: pattern {shown!r} holds a line's end or a zero byte, which no pattern can")
-        return None
-    if not text.strip(" ") or text.startswith("#"):
-        return None
-    body = text.removeprefix("!")
-    of_name = "/" not in body.removesuffix("/")
+def _parse(where: str, text: str, mistakes: list[str]) -> Glob | None:
+    """What a pattern says; None for an empty line, a comment, or (told) a mistake."""
     try:
-        regex, known = GitIgnoreSpecPattern.pattern_to_regex(_exact(body, of_name=of_name))
-        if not regex or not known:
-            raise ValueError  # noqa: TRY301 -- git drops these without a word; here they are mistakes too
-        re.compile(regex)
-    except (ValueError, GitIgnorePatternError, re.error):
-        mistakes.append(f"{where}: {shown!r} is no pattern that could fit a name; see `git help ignore`")
+        if "\0" in text or "\n" in text:
+            raise ValueError("it holds a line's end or a zero byte")  # noqa: TRY301 -- told like the rest
+        return translate(text)
+    except ValueError as error:
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        mistakes.append(f"{where}: pattern {shown!r} can fit no name: {error}")
         return None
-    # What fits only the beginning of a path is not wanted: the folder was asked about before.  Two groups of
-    # one name would not compile side by side.
-    regex = re.sub(r"\(\?P<\w+>", "(?:", regex)
-    lead = "" if regex.startswith("^") else ".*"
-    return _Parsed(body is text, of_name, rf"(?:{lead}(?:{regex})\Z)")
 
 
-def _exact(body: str, *, of_name: bool) -> str:
-    """The pattern so written that pathspec says of each name by itself what git says of it."""
-    if not body.endswith("\\ "):
-        body = body.rstrip(" ")
-    # pathspec strips any white space of Unicode's, git only blanks.
-    if body and body[-1] != " " and body[-1].isspace():
-        body = f"{body[:-1]}[{body[-1]}]"
-    if body.startswith(("!", "#")):
-        body = "\\" + body
-    if of_name:
-        return "/" + body
-    for end in ("/**", "/**/"):
-        if body.endswith(end):
-            # "a/**" is all below "a"; pathspec takes "a" with it, and `!a/b` would come too late.
-            return body.removesuffix("/") + "/*" + end[3:]
-    return body
-
-
-def _run(excludes: bool, parsed: list[_Parsed]) -> _Run:
+def _run(excludes: bool, parsed: list[Glob]) -> _Run:
     # One alternation is asked in C; a loop over twenty patterns took ten times as long.
     names = "|".join(one.regex for one in parsed if one.of_name)
     paths = "|".join(one.regex for one in parsed if not one.of_name)

@@ -12,6 +12,8 @@ from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from blake3 import blake3
+
 from pinfold.seal import refs
 from pinfold.seal.bundle import SMALL
 from pinfold.sources.directory.entry import Chunks, Entry, Part, Slice
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _MOST_FILES: Final = 16384
 _AHEAD: Final = 32
+# Of the small files below /usr, 7 % of the bytes are copies of other ones.  150 bytes for each remembered.
+_MOST_TWINS: Final = 65536
 
 
 class _Bundle:
@@ -107,11 +111,21 @@ class Packer:
         self._waiting: list[tuple[Entry, _Promise]] = []
         self._queue: deque[tuple[Part, list[tuple[Entry, _Promise]]]] = deque()
         self._files = 0
+        self._twins: dict[bytes, _InBundle] = {}
 
     def small(self, path: bytes, entry: Entry, data: bytes) -> None:
         """Lay a file of at most SMALL bytes into the bundle."""
+        digest = blake3(data).digest(length=16)
+        twin = self._twins.get(digest)
+        if twin is not None:
+            self._waiting.append((entry, twin))
+            return
         bundle = self._bundle
-        self._waiting.append((entry, _InBundle(bundle, bundle.size)))
+        promise = _InBundle(bundle, bundle.size)
+        self._waiting.append((entry, promise))
+        if len(self._twins) >= _MOST_TWINS:
+            self._twins.clear()
+        self._twins[digest] = promise
         if bundle.size:
             bundle.edges.append(bundle.size)
         bundle.pieces.append(data)
@@ -160,7 +174,7 @@ class Packer:
         bundle = self._bundle
         if bundle.pieces:
             bundle.future = self._sink.chunk(b"".join(bundle.pieces), edges=bundle.edges)
-            bundle.pieces = []
+            bundle.pieces, bundle.edges = [], []
             self._bundle = _Bundle()
 
     def _refs(self, futures: Iterator[Future[Segments]]) -> Iterator[Ref]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pinfold.seal import refs
-from pinfold.seal.refs import Ref, Tree
 from pinfold.sources.directory import index, owners
 from pinfold.sources.directory.entry import Chunks, Page, Part, Slice
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
+    from pinfold.seal.refs import Ref, Tree
     from pinfold.sources.seam import Segments, Sink
 
 TARGET_ROWS: Final = 2048

@@ -27,7 +27,7 @@ _IGNORED_AT_START: Final = os.O_NOFOLLOW
 class Leaves(Protocol):
     """Decides what the walk leaves out."""
 
-    def leaves_out(self, path: bytes, is_folder: bool, size: int = 0) -> bool:  # noqa: FBT001  # 87,000 calls
+    def leaves_out(self, path: bytes, is_folder: bool, size: int = 0) -> bool:  # 87,000 calls
         """Whether this name is left out, and everything below it."""
 
     def marker(self, names: list[bytes], folder: int) -> bytes | None:
@@ -66,7 +66,7 @@ class Walk:
     def parts(self) -> Iterator[Seen]:
         """Every part, the root's own first.  Raises UsageError when the root cannot be read."""
         try:
-            status = os.stat(self._root)
+            status = os.stat(self._root)  # noqa: PTH116  # a path of bytes
             if not stat.S_ISDIR(status.st_mode):
                 yield from self._lone()
                 return

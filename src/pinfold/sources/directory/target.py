@@ -21,7 +21,7 @@ from contextlib import suppress
 from enum import Enum
 from hashlib import blake2b
 from threading import Lock
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from pinfold.errors import Full, PinfoldError
 from pinfold.ipld import dagcbor
@@ -35,6 +35,7 @@ from pinfold.sources.directory.target_write import WrongLength, pour
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
     from pathlib import Path
+    from types import TracebackType
 
     from pinfold.sources.directory.entry import Entry
 
@@ -90,6 +91,14 @@ class Target:
         except OSError as error:
             self._folders.close()
             raise self._fatal(error) or _unwritable(root, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def unset_owners(self) -> int:
@@ -164,7 +173,9 @@ class Target:
         """
         return self._within(path, lambda folder, name: self._write(folder, name, path, entry, data))
 
-    def _write(self, folder: OpenFolder, name: bytes, path: bytes, entry: Entry, data: Iterable[bytes | memoryview]) -> bool:
+    def _write(
+        self, folder: OpenFolder, name: bytes, path: bytes, entry: Entry, data: Iterable[bytes | memoryview]
+    ) -> bool:
         fd, made = self._make(folder, name, path, entry, lambda new: os.open(new, _NEW, PARTIAL, dir_fd=folder.fd))
         try:
             try:
@@ -273,7 +284,7 @@ class Target:
         return removed
 
     def finish(self) -> None:
-        """Put the metadata onto the folders, the last one made first; then close.  To be called once, at the end."""
+        """Put the metadata onto the folders, the last one made first.  To be called once, at the end; closes."""
         self._finishing = True
         for record in self._spool.backwards():
             path, mode, uid, gid, mtime, xattrs, disinherit = cast("list[object]", dagcbor.decode(record, "spool"))

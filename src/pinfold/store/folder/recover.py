@@ -38,7 +38,6 @@ def refresh(layout: Layout, index: Index, *, recover: bool) -> None:
     with locked(layout.locks / "index"):
         index.reopen_if_replaced()
         known = index.cars()
-        index.is_stale = False
         with translated(layout.cars):
             there = {entry.name: entry.stat().st_size for entry in os.scandir(layout.cars) if entry.name[-4:] == ".car"}
             for name in known.keys() - there.keys():
@@ -50,6 +49,7 @@ def refresh(layout: Layout, index: Index, *, recover: bool) -> None:
                     row = row._replace(indexed=size)
                 if not (row.sealed and row.indexed == size):
                     _catch_up(layout.cars / name, row, index, recover=recover)
+        index.is_stale = False
 
 
 def _catch_up(path: Path, row: CarRow, index: Index, *, recover: bool) -> None:

@@ -66,18 +66,31 @@ def first_section(file: BinaryIO) -> tuple[int, bool]:
 
 
 def sections(file: BinaryIO, start: int) -> Iterator[Section | Gap]:
-    """Everything in a car from byte `start` on, in order, without a hole: sections and gaps."""
+    """Everything in a car from byte `start` on, in order, without a hole: sections and gaps.
+
+    Blocks are not checked, save for the last one before a break: where its length was damaged, what
+    seems to be it has swallowed or cut what follows.
+    """
     at: int | None = start
     while at is not None:
+        held: Section | None = None
         here = at
         try:
             for place in car.scan(file, here):
-                yield Section(here, place.cid, place.offset, place.length)
-                here = place.offset + place.length
+                if held is not None:
+                    yield held
+                held = Section(here, place.cid, place.offset, place.length)
+                here = held.end
         except Malformed as error:
+            if held is not None and is_good(file, held):
+                yield held
+            elif held is not None:
+                here = held.start
             at = resync(file, here + 1)
             yield Gap(here, file.seek(0, 2) if at is None else at, error.reason)
         else:
+            if held is not None:
+                yield held
             return
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pinfold.clock import SystemClock
-from pinfold.errors import Corrupt, Missing, Refused
+from pinfold.errors import Corrupt, Missing, Refused, Unavailable
 from pinfold.ipld.cid import CID, IDENTITY, SHA2_256
 from pinfold.store.folder.check import check
 from pinfold.store.folder.collect import Collection
@@ -178,7 +178,12 @@ class FolderStore:
 
     def refresh(self) -> None:
         """Bring the index level with the cars, whoever changed them."""
-        refresh(self._layout, self._index, recover=self._writable)
+        try:
+            refresh(self._layout, self._index, recover=self._writable)
+        except Unavailable:
+            if not self._index.is_stale:
+                raise
+            refresh(self._layout, self._index, recover=self._writable)  # it was damaged, and is a new one now
         self._seen = self._state()
 
     def close(self) -> None:

@@ -1,0 +1,104 @@
+"""The command line: words in, words and exit codes out.  Everything it knows to do stands below it.
+
+`main` is the one place where an error becomes a message and an exit code.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from pinfold.errors import PinfoldError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED: Final = 130
+# A run makes many small objects and few cycles: fewer looks for cycles are 6 % of a first backup.
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` (else the process's own) name; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    _lift_open_files()
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough (`pinfold ls latest | head`): that is no failure.
+        _let_go_of_stdout()
+        return 0
+    except KeyboardInterrupt:
+        return _tell(words, INTERRUPTED, "interrupted; what is stored already is used by the next run")
+    return code
+
+
+def _run(words: list[str]) -> int:
+    import click  # noqa: PLC0415  # not needed by who imports this package for `main` alone
+
+    from pinfold.cli.app import pinfold  # noqa: PLC0415
+
+    try:
+        # The commands return their exit codes, `--help` and `--version` return 0.
+        return int(pinfold.main(words, prog_name="pinfold", standalone_mode=False) or 0)
+    except click.UsageError as error:
+        hint = f"\nsee: {error.ctx.command_path} --help" if error.ctx else ""
+        return _tell(words, error.exit_code, error.format_message() + ("" if "--json" in words else hint))
+    except click.ClickException as error:
+        return _tell(words, error.exit_code, error.format_message())
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except BrokenPipeError:
+        raise
+    except PinfoldError as error:
+        _trace(words)
+        return _tell(words, error.exit_code, str(error))
+    except OSError as error:
+        _trace(words)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _tell(words, 1, f"{where}{error.strerror or error}")
+    except Exception as error:  # noqa: BLE001  # the last net: one line for people, the trace on demand
+        _trace(words)
+        return _tell(words, 1, f"internal error ({type(error).__name__}): {error}; run again with --debug for the trace")
+
+
+def _tell(words: list[str], code: int, message: str) -> int:
+    from pinfold.cli import output  # noqa: PLC0415
+
+    output.error(message, code, as_json=_has(words, "--json"), color=not _has(words, "--no-color"))
+    return code
+
+
+def _trace(words: list[str]) -> None:
+    if _has(words, "--debug"):
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exc()
+
+
+def _has(words: list[str], option: str) -> bool:
+    """Whether an option is among the words: errors must be told rightly even when they cannot be parsed."""
+    return option in (words[: words.index("--")] if "--" in words else words)
+
+
+def _lift_open_files() -> None:
+    """A deep tree or a store of many cars holds more files open than the usual 1024."""
+    import resource  # noqa: PLC0415
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            return  # macOS names "unlimited" and refuses it: what was allowed before stays allowed
+
+
+def _let_go_of_stdout() -> None:
+    """Else the interpreter would complain of the closed pipe when it ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

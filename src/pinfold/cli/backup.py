@@ -1,0 +1,316 @@
+"""`pinfold backup`: which sources are meant, one run for each, and a summary that hides nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pinfold.cli import output
+from pinfold.cli.options import SECONDS, SIZE, command
+from pinfold.errors import PinfoldError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pinfold.backup import Repository, Result, Wishes
+    from pinfold.cli.call import Call
+    from pinfold.cli.progress import Bar
+    from pinfold.config import Settings, SourceSettings
+    from pinfold.sources.seam import Counts
+
+    Json = dict[str, object]
+
+_TOLD: Final = 20
+PARTIAL: Final = 3
+
+
+@command(
+    "backup",
+    examples=[
+        "pinfold backup /etc /home --exclude-caches --exclude '*.tmp'",
+        "pinfold backup /srv/www --name website --tag before-upgrade",
+        "pinfold backup --all                     # every source of pinfold.toml",
+        "find /data -newer stamp -print0 | pinfold backup /data --files-from -",
+        "pinfold backup /home --dry-run           # walk and count only",
+    ],
+    exits=(3, 4, 5),
+    returns=(
+        "dry_run, sources: list of {source, path, outcome (made, unchanged, failed or counted), root, id, files {all,"
+        " new, changed, unmodified, gone}, folders, others, bytes, read_bytes, new_blocks, new_bytes, seconds, copies,"
+        " problem_count, problems: list of {path, what}, notes: list of {path, what}, error}"
+    ),
+)
+@click.argument("what", nargs=-1, metavar="[PATH|NAME]...")
+@click.option("--all", "everything", is_flag=True, help="All sources of pinfold.toml.")
+@click.option("--name", metavar="NAME", help="Call the source this, instead of HOST:PATH.")
+@click.option("--exclude", metavar="PATTERN", multiple=True, help="Leave out, as in .gitignore. Repeatable.")
+@click.option("--exclude-file", metavar="FILE", multiple=True, help="File of such patterns. Repeatable.")
+@click.option("--exclude-caches", is_flag=True, help="Leave out what lies beside a CACHEDIR.TAG.")
+@click.option("--exclude-if-present", metavar="NAME", multiple=True, help="Leave out what lies beside a file NAME.")
+@click.option("--exclude-larger-than", metavar="SIZE", type=SIZE, help="Leave out larger files, as 500M.")
+@click.option("--one-file-system", is_flag=True, help="Do not enter other file systems.")
+@click.option("--files-from", metavar="FILE", help="Only the paths listed in FILE (- for stdin), by line or zero byte.")
+@click.option("--tag", metavar="TAG", multiple=True, help="Tag the snapshot. Repeatable.")
+@click.option("--ignore-inode", is_flag=True, help="A file with another inode may be unchanged.")
+@click.option("--ignore-ctime", is_flag=True, help="A file with another ctime may be unchanged.")
+@click.option("--no-xattrs", is_flag=True, help="Do not save extended attributes and ACLs.")
+@click.option("--skip-unchanged", is_flag=True, help="Make no snapshot where nothing changed.")
+@click.option("--check-all", is_flag=True, help="Open every sealed block again and compare, not one in 64.")
+@click.option("--interval", metavar="DURATION", type=SECONDS, help="Promise the next snapshot within, as 24h.")
+@click.option("--checkpoint", metavar="SECONDS", type=SECONDS, help="Pin what there is this often. [300]")
+@click.option("--dry-run", "-n", is_flag=True, help="Walk and count, store nothing.")
+def backup(
+    call: Call,
+    what: tuple[str, ...],
+    everything: bool,
+    name: str | None,
+    files_from: str | None,
+    skip_unchanged: bool,
+    check_all: bool,
+    checkpoint: int | None,
+    dry_run: bool,
+    **flags: object,
+) -> int:
+    """Save directories, each as one snapshot of one source.
+
+    PATH is a directory or a file, and its source is called HOST:PATH unless --name says otherwise; NAME is a source of
+    pinfold.toml. Files whose size, times and inode are as in the last snapshot are not read again. What cannot be
+    read is told, recorded in the snapshot, and makes the exit code 3; the other files and sources are saved all the
+    same. A run that is cut off is gone on with by the next.
+    """
+    from pinfold.backup import Wishes  # noqa: PLC0415
+
+    settings = call.settings(checkpoint=checkpoint, check_all=check_all or None)
+    chosen = [_with_flags(one, skip_unchanged, flags) for one in _sources(settings, what, everything, name)]
+    listed = None if files_from is None else _files_from(files_from, chosen)
+    if dry_run:
+        return _tell(call, [_counted(call, one, listed) for one in chosen], dry_run=True)
+
+    from pinfold import wiring  # noqa: PLC0415
+
+    told: list[Json] = []
+    with wiring.for_backup(settings, call.ask) as repository:
+        for one in chosen:
+            wishes = Wishes(
+                tags=one.tags,
+                interval=one.interval,
+                skip_unchanged=one.skip_unchanged,
+                check_all=settings.check_all,
+                checkpoint_seconds=settings.checkpoint,
+            )
+            told.append(_run(call, repository, one, listed, wishes, settings.min_copies))
+    return _tell(call, told, dry_run=False)
+
+
+def _sources(settings: Settings, what: Sequence[str], everything: bool, name: str | None) -> list[SourceSettings]:
+    """The sources that the words mean.  Raises UsageError."""
+    from pinfold.config import SourceSettings  # noqa: PLC0415
+    from pinfold.config.values import closest  # noqa: PLC0415
+
+    if everything and what:
+        raise UsageError("--all means every source of pinfold.toml; name none beside it")
+    if not everything and not what:
+        raise UsageError("what is to be saved? give a PATH, the NAME of a source, or --all")
+    if everything and not settings.sources:
+        raise UsageError("--all: there is no source in pinfold.toml; add a table [sources.NAME] with a path")
+    if name is not None and (len(what) != 1 or what[0] in settings.sources):
+        raise UsageError("--name is for exactly one PATH")
+    found = list(settings.sources.values()) if everything else []
+    for word in what:
+        if word in settings.sources:
+            found.append(settings.sources[word])
+        elif os.path.lexists(word):
+            path = Path(os.path.abspath(word))  # noqa: PTH100  # resolve() would follow links
+            shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+            found.append(SourceSettings(name or f"{settings.host or socket.gethostname()}:{shown}", path))
+        else:
+            meant = closest(word, settings.sources)
+            guess = f"; did you mean {meant}?" if meant else ""
+            raise UsageError(f"{output.path(word)!r} is neither there nor a source of pinfold.toml{guess}")
+    return list({one.name: one for one in found}.values())
+
+
+def _with_flags(source: SourceSettings, skip_unchanged: bool, flags: dict[str, object]) -> SourceSettings:
+    """A source with the options of the command line added to its own."""
+    more: dict[str, object] = {"xattrs": source.xattrs and not flags["no_xattrs"]}
+    for key in ("exclude", "exclude_if_present"):
+        more[key] = (*getattr(source, key), *_texts(flags[key]))
+    more["tags"] = (*source.tags, *_texts(flags["tag"]))
+    more["exclude_file"] = (*source.exclude_file, *map(Path, _texts(flags["exclude_file"])))
+    for key in ("exclude_caches", "one_file_system", "ignore_inode", "ignore_ctime"):
+        more[key] = getattr(source, key) or flags[key]
+    more["skip_unchanged"] = source.skip_unchanged or skip_unchanged
+    more |= {key: flags[key] for key in ("exclude_larger_than", "interval") if flags[key] is not None}
+    return dataclasses.replace(source, **more)  # type: ignore[arg-type]  # click has checked each
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()
+
+
+def _files_from(name: str, chosen: Sequence[SourceSettings]) -> list[bytes]:
+    from pinfold.sources.directory.excludes import parse_files_from  # noqa: PLC0415
+
+    if len(chosen) != 1:
+        raise UsageError("--files-from is for exactly one source: its paths lie below that one")
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--files-from {name}: cannot be read: {error.strerror}") from error
+    return parse_files_from(data, chosen[0].path, "--files-from" if name == "-" else name)
+
+
+def _run(
+    call: Call,
+    repository: Repository,
+    source: SourceSettings,
+    listed: list[bytes] | None,
+    wishes: Wishes,
+    min_copies: int,
+) -> Json:
+    """One source; what goes wrong is told and does not stop the others."""
+    from pinfold import wiring  # noqa: PLC0415
+    from pinfold.backup import backup as run  # noqa: PLC0415
+    from pinfold.cli import progress  # noqa: PLC0415
+
+    try:
+        directory = wiring.directory(source, repository.agent, listed)
+        with progress.bar(call.out, source.name) as bar:
+            stop = _estimate(source, listed, bar) if bar.is_shown else threading.Event()
+            try:
+                result = run(repository, directory, dataclasses.replace(wishes, progress=_follow(bar)))
+            finally:
+                stop.set()
+    except (PinfoldError, OSError) as error:
+        code = error.exit_code if isinstance(error, PinfoldError) else 1
+        return {**_EMPTY, "source": source.name, "path": _raw(source), "error": {"code": code, "message": str(error)}}
+    return _made(source, result, min_copies)
+
+
+def _follow(bar: Bar) -> Callable[[bytes, Counts], None]:
+    """What of a run's counts is the bytes done: whole files, and what of the current one is read."""
+    if not bar.is_shown:
+        return lambda _, __: None
+    whole = read_before = 0
+
+    def follow(current: bytes, counts: Counts) -> None:
+        nonlocal whole, read_before
+        if counts.bytes != whole:
+            whole, read_before = counts.bytes, counts.read_bytes
+        bar.to(whole + counts.read_bytes - read_before, current)
+
+    return follow
+
+
+class _Deaf:
+    """The run itself tells of what cannot be read; an estimate need not."""
+
+    def problem(self, path: bytes, what: str) -> None:
+        """Told by the run."""
+
+    def note(self, path: bytes, what: str) -> None:
+        """Told by the run."""
+
+
+def _estimate(source: SourceSettings, listed: list[bytes] | None, bar: Bar) -> threading.Event:
+    """Count ahead of the run, for the time left; only where somebody looks.  Set the event to end it."""
+    from pinfold import wiring  # noqa: PLC0415
+
+    stop = threading.Event()
+
+    def count() -> None:
+        total = 0
+        try:
+            for seen in wiring.walk(source, _Deaf(), listed).parts():
+                total += sum(entry.size for entry in seen.part.entries)
+                if stop.is_set():
+                    return
+        except (PinfoldError, OSError):
+            return
+        bar.total(total)
+
+    threading.Thread(target=count, name="pinfold-estimate", daemon=True).start()
+    return stop
+
+
+class _Told:
+    """What a walk tells, for a dry run."""
+
+    def __init__(self) -> None:
+        self.problems: list[tuple[bytes, str]] = []
+        self.notes: list[tuple[bytes, str]] = []
+
+    def problem(self, path: bytes, what: str) -> None:
+        """Would be skipped."""
+        self.problems.append((path, what))
+
+    def note(self, path: bytes, what: str) -> None:
+        """Would be left out."""
+        self.notes.append((path, what))
+
+
+def _counted(call: Call, source: SourceSettings, listed: list[bytes] | None) -> Json:
+    from pinfold import wiring  # noqa: PLC0415
+    from pinfold.cli import progress  # noqa: PLC0415
+
+    told = _Told()
+    files = folders = others = total = 0
+    try:
+        with progress.bar(call.out, source.name) as bar:
+            for seen in wiring.walk(source, told, listed).parts():
+                for entry in seen.part.entries:
+                    files += entry.is_file
+                    folders += entry.is_folder
+                    others += not (entry.is_file or entry.is_folder)
+                    total += entry.size
+                bar.to(total, seen.part.folder or b"")
+    except (PinfoldError, OSError) as error:
+        code = error.exit_code if isinstance(error, PinfoldError) else 1
+        return {**_EMPTY, "source": source.name, "path": _raw(source), "error": {"code": code, "message": str(error)}}
+    return {
+        **_EMPTY,
+        "source": source.name,
+        "path": _raw(source),
+        "outcome": "counted",
+        "files": {**_NO_FILES, "all": files},
+        "folders": folders,
+        "others": others,
+        "bytes": total,
+        "problem_count": len(told.problems),
+        "problems": [{"path": output.raw(path), "what": what} for path, what in told.problems],
+        "notes": [{"path": output.raw(path), "what": what} for path, what in told.notes],
+    }
+
+
+_NO_FILES: Final[Json] = {"all": 0, "new": 0, "changed": 0, "unmodified": 0, "gone": 0}
+_EMPTY: Final[Json] = {
+    "source": "",
+    "path": "",
+    "outcome": "failed",
+    "root": None,
+    "id": None,
+    "files": _NO_FILES,
+    "folders": 0,
+    "others": 0,
+    "bytes": 0,
+    "read_bytes": 0,
+    "new_blocks": 0,
+    "new_bytes": 0,
+    "seconds": 0.0,
+    "copies": None,
+    "problem_count": 0,
+    "problems": [],
+    "notes": [],
+    "error": None,
+}
+
+
+def _raw(source: SourceSettings) -> str:
+    return output.raw(os.fsencode(source.path))

@@ -1,0 +1,90 @@
+"""One call of the command line: its flags, its settings, its output, and whom to ask for a passphrase."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pinfold.cli.output import Output
+from pinfold.errors import PinfoldError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from pinfold.config import Settings
+    from pinfold.seal.secret import Secret
+    from pinfold.snapshot import Snapshot
+    from pinfold.wiring import Ask, Opened, Owned
+
+_NOT_SETTINGS = ("json", "quiet", "verbose", "debug", "no_color")
+
+
+class Call:
+    """What every command is handed.  `flags`: the global options that were given, by name."""
+
+    def __init__(self, flags: Mapping[str, Any]) -> None:
+        self._flags = flags
+        self.out = Output(
+            as_json="json" in flags,
+            quiet="quiet" in flags,
+            verbose=flags.get("verbose", 0),
+            color="no_color" not in flags,
+        )
+
+    def gives(self, flag: str) -> bool:
+        """Whether this global option was given on the command line."""
+        return flag in self._flags
+
+    def settings(self, **more: object) -> Settings:
+        """All settings; `more` are a command's own flags.  Raises ConfigError."""
+        from pinfold import config  # noqa: PLC0415
+
+        flags = {name: value for name, value in self._flags.items() if name not in _NOT_SETTINGS}
+        flags |= {name: value for name, value in more.items() if value is not None}
+        return config.load(flags, os.environ, Path.cwd())
+
+    @cached_property
+    def ask(self) -> Ask | None:
+        """Asks for a passphrase; None where nobody sits at a terminal."""
+        return _ask if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty() else None
+
+    def ask_twice(self, what: str) -> Secret:
+        """A new passphrase.  Raises UsageError without a terminal, or when the two differ."""
+        if self.ask is None:
+            raise UsageError(
+                f"no terminal to ask for {what}: give it by --passphrase-file FILE, PINFOLD_PASSPHRASE,"
+                " or PINFOLD_PASSPHRASE_COMMAND"
+            )
+        first = self.ask(f"{what[0].upper()}{what[1:]}: ")
+        if not len(first):
+            raise UsageError("the passphrase is empty; nothing was done")
+        if first != self.ask("Once more: "):
+            raise UsageError("the two passphrases differ; nothing was done")
+        return first
+
+    def owned(self) -> AbstractContextManager[Owned]:
+        """The repository opened by its owner, who is asked for the passphrase if need be."""
+        from pinfold import wiring  # noqa: PLC0415
+
+        return wiring.owned(self.settings(), self.ask)
+
+    def looked_at(self) -> AbstractContextManager[Opened | Owned]:
+        """The repository, opened with a key only if settings give one: nobody is asked."""
+        from pinfold import wiring  # noqa: PLC0415
+
+        return wiring.looked_at(self.settings())
+
+
+def _ask(prompt: str) -> Secret:
+    import getpass  # noqa: PLC0415
+
+    from pinfold.seal.secret import Secret  # noqa: PLC0415
+
+    try:
+        return Secret(getpass.getpass(prompt).encode("utf-8", "surrogateescape"))
+    except EOFError:
+        raise UsageError("no passphrase was given") from None

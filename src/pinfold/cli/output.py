@@ -1,0 +1,180 @@
+"""Words out: tables, one JSON document, errors; sizes, times and paths as people read them.
+
+rich is imported only where a table is drawn: it costs 80 ms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Json = Mapping[str, object]
+
+SHORT: Final = 10
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
+# Wide enough that no row is broken when the table goes into a file or through a pipe.
+_ENDLESS: Final = 100_000
+
+
+class Output:
+    """Where a command's words go.  `say` is for what `--quiet` silences, `line` for answers."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: int = 0, color: bool = True) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.color = color
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether progress bars have no business on this terminal."""
+        return self.quiet or self.as_json or not sys.stderr.isatty()
+
+    def say(self, text: str = "") -> None:
+        """A line for people, unless they want JSON or quiet."""
+        if not self.quiet:
+            self.line(text)
+
+    def line(self, text: str = "") -> None:
+        """A line of the answer, for people; with --json the document is the answer."""
+        if not self.as_json:
+            sys.stdout.write(text + "\n")
+
+    def warn(self, text: str) -> None:
+        """A line about something that went wrong without stopping the work; in JSON the document has it."""
+        if not self.as_json:
+            sys.stderr.write(_painted(f"pinfold: {text}", "33", color=self.color) + "\n")
+
+    def hint(self, text: str) -> None:
+        """A line beside the answer, for people at a terminal or in a log."""
+        if not self.as_json and not self.quiet:
+            sys.stderr.write(text + "\n")
+
+    def document(self, document: Json) -> None:
+        """The JSON object, if that is wanted."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(document) + "\n")
+
+    def listing(self, head: Json, key: str, items: Iterable[Json], tail: Callable[[], Json] = dict) -> None:
+        """The JSON object with a long list under `key`, written as it comes; `tail` is asked at the end."""
+        sys.stdout.write(json.dumps(head)[:-1] + (", " if head else "") + f'"{key}": [')
+        for number, item in enumerate(items):
+            sys.stdout.write((",\n" if number else "\n") + json.dumps(item))
+        rest = json.dumps(tail())[1:]
+        sys.stdout.write("]" + (", " if rest != "}" else "") + rest + "\n")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table; a column whose title starts with ">" is of numbers."""
+        if self.as_json:
+            return
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        terminal = sys.stdout.isatty()
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for column in columns:
+            right = column.startswith(">")
+            table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=not terminal or right)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console = Console(
+            file=sys.stdout, no_color=None if self.color else True, highlight=False, width=None if terminal else _ENDLESS
+        )
+        with console.capture() as drawn:
+            console.print(table)
+        sys.stdout.write("".join(line.rstrip() + "\n" for line in drawn.get().splitlines()))
+
+
+def error(message: str, code: int, *, as_json: bool, color: bool) -> None:
+    """Tell why the command failed, on stderr."""
+    if as_json:
+        sys.stderr.write(json.dumps({"error": {"code": code, "message": message}}) + "\n")
+        return
+    first, _, rest = message.partition("\n")
+    sys.stderr.write(_painted(f"pinfold: {first}", "31", color=color) + "\n" + (rest + "\n" if rest else ""))
+
+
+def _painted(text: str, code: str, *, color: bool) -> str:
+    # https://no-color.org: set and not empty.
+    if not color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def size(count: int) -> str:
+    """Bytes with three digits: 0 B, 999 B, 1.21 MiB, 34.5 GiB."""
+    value = float(count)
+    if value < 1000:
+        return f"{count} B"
+    unit = ""
+    for unit in _UNITS:
+        value /= 1024
+        if value < 999.5:
+            break
+    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {unit}"
+
+
+def number(count: int) -> str:
+    """A count with its thousands marked."""
+    return f"{count:,}"
+
+
+def some(count: int, one: str, many: str = "") -> str:
+    """1 file, 2 files, 1,000 files."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def seconds(length: float) -> str:
+    """0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
+    if length < 10:
+        return f"{length:.1f} s"
+    whole = round(length)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def moment(text: str) -> str:
+    """An RFC 3339 time in the zone of whoever reads it."""
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def stamp(nanoseconds: int) -> str:
+    """A file's time in the zone of whoever reads it; what no calendar has is told in seconds."""
+    try:
+        return datetime.fromtimestamp(nanoseconds // 10**9, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return f"@{nanoseconds // 10**9}"
+
+
+def short(cid: object) -> str:
+    """The end of a CID: CIDs share their first letters."""
+    return str(cid)[-SHORT:]
+
+
+def path(name: bytes | str) -> str:
+    """A path for a terminal: nothing in it can move the cursor or end the line."""
+    text = name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
+    shown = text if text.isprintable() else "".join(one if one.isprintable() else _escaped(one) for one in text)
+    return shown or "."
+
+
+def _escaped(one: str) -> str:
+    code = ord(one)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as surrogateescape keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    return {"\n": "\\n", "\t": "\\t"}.get(one) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def raw(name: bytes) -> str:
+    """A path for JSON, nothing lost: bytes that are no UTF-8 become U+DC80 to U+DCFF, as Python has it."""
+    return name.decode("utf-8", "surrogateescape")
