@@ -80,12 +80,7 @@ class Cache:
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE)
         try:
-            db.execute("PRAGMA synchronous=OFF")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in {0, _VERSION}:
-                raise sqlite3.DatabaseError("another version")
-            if version == 0:
-                _begin(db)
+            _prepare(db)
         except BaseException:
             db.close()
             raise
@@ -100,7 +95,7 @@ class Cache:
         with self._lock:
             try:
                 return self._db.execute(statement, values).fetchall()
-            except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
+            except sqlite3.ProgrammingError:
                 raise  # a defect of ours, and no reason to delete anything
             except sqlite3.DatabaseError as error:
                 if not _is_busy(error):
@@ -196,16 +191,21 @@ class Cache:
         self._run(f"DELETE FROM runs WHERE {where}", values)  # noqa: S608  # our own words
 
 
-def _begin(db: sqlite3.Connection) -> None:
-    """Make the tables, once, whoever else opens the file at this moment."""
-    db.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA.split(";"):
-        db.execute(statement)
-    db.execute(f"PRAGMA user_version={_VERSION}")
-    db.execute("COMMIT")
-    # SQLite does not wait for others here; whoever comes last finds it done.
+def _prepare(db: sqlite3.Connection) -> None:
+    """Make the tables if there are none, whoever else opens the file at this moment."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version not in {0, _VERSION}:
+        raise sqlite3.DatabaseError("another version")
+    # For this SQLite does not wait for others; the next who opens the file does it.
     with contextlib.suppress(sqlite3.OperationalError):
         db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=OFF")
+    if version == 0:
+        db.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version={_VERSION}")
+        db.execute("COMMIT")
 
 
 def _is_busy(error: Exception) -> bool:

@@ -63,7 +63,9 @@ def _run(words: list[str]) -> int:
         return _tell(words, 1, f"{where}{error.strerror or error}")
     except Exception as error:  # noqa: BLE001  # the last net: one line for people, the trace on demand
         _trace(words)
-        return _tell(words, 1, f"internal error ({type(error).__name__}): {error}; run again with --debug for the trace")
+        return _tell(
+            words, 1, f"internal error ({type(error).__name__}): {error}; run again with --debug for the trace"
+        )
 
 
 def _tell(words: list[str], code: int, message: str) -> int:

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
-import sys
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from pinfold.cli import output
+from pinfold.cli import backup_summary as summary
+from pinfold.cli.backup_sources import from_words, read_list, with_flags
 from pinfold.cli.options import SECONDS, SIZE, command
-from pinfold.errors import PinfoldError, UsageError
+from pinfold.errors import PinfoldError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from pinfold.backup import Repository, Result, Wishes
+    from pinfold.backup import Repository, Wishes
     from pinfold.cli.call import Call
+    from pinfold.cli.options import Json
     from pinfold.cli.progress import Bar
-    from pinfold.config import Settings, SourceSettings
+    from pinfold.config import SourceSettings
     from pinfold.sources.seam import Counts
-
-    Json = dict[str, object]
-
-_TOLD: Final = 20
-PARTIAL: Final = 3
 
 
 @command(
@@ -43,7 +36,7 @@ PARTIAL: Final = 3
     exits=(3, 4, 5),
     returns=(
         "dry_run, sources: list of {source, path, outcome (made, unchanged, failed or counted), root, id, files {all,"
-        " new, changed, unmodified, gone}, folders, others, bytes, read_bytes, new_blocks, new_bytes, seconds, copies,"
+        " new, changed, unmodified, gone}, folders, others, bytes, read_bytes, new_blocks, new_bytes, seconds, copies, short_of_copies,"
         " problem_count, problems: list of {path, what}, notes: list of {path, what}, error}"
     ),
 )
@@ -88,10 +81,12 @@ def backup(
     from pinfold.backup import Wishes  # noqa: PLC0415
 
     settings = call.settings(checkpoint=checkpoint, check_all=check_all or None)
-    chosen = [_with_flags(one, skip_unchanged, flags) for one in _sources(settings, what, everything, name)]
-    listed = None if files_from is None else _files_from(files_from, chosen)
+    chosen = [
+        with_flags(one, skip_unchanged, flags) for one in from_words(settings, what, everything=everything, name=name)
+    ]
+    listed = None if files_from is None else read_list(files_from, chosen)
     if dry_run:
-        return _tell(call, [_counted(call, one, listed) for one in chosen], dry_run=True)
+        return summary.tell(call.out, [_counted(call, one, listed) for one in chosen], dry_run=True)
 
     from pinfold import wiring  # noqa: PLC0415
 
@@ -106,65 +101,7 @@ def backup(
                 checkpoint_seconds=settings.checkpoint,
             )
             told.append(_run(call, repository, one, listed, wishes, settings.min_copies))
-    return _tell(call, told, dry_run=False)
-
-
-def _sources(settings: Settings, what: Sequence[str], everything: bool, name: str | None) -> list[SourceSettings]:
-    """The sources that the words mean.  Raises UsageError."""
-    from pinfold.config import SourceSettings  # noqa: PLC0415
-    from pinfold.config.values import closest  # noqa: PLC0415
-
-    if everything and what:
-        raise UsageError("--all means every source of pinfold.toml; name none beside it")
-    if not everything and not what:
-        raise UsageError("what is to be saved? give a PATH, the NAME of a source, or --all")
-    if everything and not settings.sources:
-        raise UsageError("--all: there is no source in pinfold.toml; add a table [sources.NAME] with a path")
-    if name is not None and (len(what) != 1 or what[0] in settings.sources):
-        raise UsageError("--name is for exactly one PATH")
-    found = list(settings.sources.values()) if everything else []
-    for word in what:
-        if word in settings.sources:
-            found.append(settings.sources[word])
-        elif os.path.lexists(word):
-            path = Path(os.path.abspath(word))  # noqa: PTH100  # resolve() would follow links
-            shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-            found.append(SourceSettings(name or f"{settings.host or socket.gethostname()}:{shown}", path))
-        else:
-            meant = closest(word, settings.sources)
-            guess = f"; did you mean {meant}?" if meant else ""
-            raise UsageError(f"{output.path(word)!r} is neither there nor a source of pinfold.toml{guess}")
-    return list({one.name: one for one in found}.values())
-
-
-def _with_flags(source: SourceSettings, skip_unchanged: bool, flags: dict[str, object]) -> SourceSettings:
-    """A source with the options of the command line added to its own."""
-    more: dict[str, object] = {"xattrs": source.xattrs and not flags["no_xattrs"]}
-    for key in ("exclude", "exclude_if_present"):
-        more[key] = (*getattr(source, key), *_texts(flags[key]))
-    more["tags"] = (*source.tags, *_texts(flags["tag"]))
-    more["exclude_file"] = (*source.exclude_file, *map(Path, _texts(flags["exclude_file"])))
-    for key in ("exclude_caches", "one_file_system", "ignore_inode", "ignore_ctime"):
-        more[key] = getattr(source, key) or flags[key]
-    more["skip_unchanged"] = source.skip_unchanged or skip_unchanged
-    more |= {key: flags[key] for key in ("exclude_larger_than", "interval") if flags[key] is not None}
-    return dataclasses.replace(source, **more)  # type: ignore[arg-type]  # click has checked each
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else ()
-
-
-def _files_from(name: str, chosen: Sequence[SourceSettings]) -> list[bytes]:
-    from pinfold.sources.directory.excludes import parse_files_from  # noqa: PLC0415
-
-    if len(chosen) != 1:
-        raise UsageError("--files-from is for exactly one source: its paths lie below that one")
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"--files-from {name}: cannot be read: {error.strerror}") from error
-    return parse_files_from(data, chosen[0].path, "--files-from" if name == "-" else name)
+    return summary.tell(call.out, told, dry_run=False)
 
 
 def _run(
@@ -189,9 +126,8 @@ def _run(
             finally:
                 stop.set()
     except (PinfoldError, OSError) as error:
-        code = error.exit_code if isinstance(error, PinfoldError) else 1
-        return {**_EMPTY, "source": source.name, "path": _raw(source), "error": {"code": code, "message": str(error)}}
-    return _made(source, result, min_copies)
+        return summary.failed(source, error)
+    return summary.made(source, result, min_copies)
 
 
 def _follow(bar: Bar) -> Callable[[bytes, Counts], None]:
@@ -240,77 +176,22 @@ def _estimate(source: SourceSettings, listed: list[bytes] | None, bar: Bar) -> t
     return stop
 
 
-class _Told:
-    """What a walk tells, for a dry run."""
-
-    def __init__(self) -> None:
-        self.problems: list[tuple[bytes, str]] = []
-        self.notes: list[tuple[bytes, str]] = []
-
-    def problem(self, path: bytes, what: str) -> None:
-        """Would be skipped."""
-        self.problems.append((path, what))
-
-    def note(self, path: bytes, what: str) -> None:
-        """Would be left out."""
-        self.notes.append((path, what))
-
-
 def _counted(call: Call, source: SourceSettings, listed: list[bytes] | None) -> Json:
     from pinfold import wiring  # noqa: PLC0415
     from pinfold.cli import progress  # noqa: PLC0415
+    from pinfold.sources.seam import Counts  # noqa: PLC0415
 
-    told = _Told()
-    files = folders = others = total = 0
+    told = summary.Told()
+    counts = Counts()
     try:
         with progress.bar(call.out, source.name) as bar:
             for seen in wiring.walk(source, told, listed).parts():
                 for entry in seen.part.entries:
-                    files += entry.is_file
-                    folders += entry.is_folder
-                    others += not (entry.is_file or entry.is_folder)
-                    total += entry.size
-                bar.to(total, seen.part.folder or b"")
+                    counts.files += entry.is_file
+                    counts.folders += entry.is_folder
+                    counts.others += not (entry.is_file or entry.is_folder)
+                    counts.bytes += entry.size
+                bar.to(counts.bytes, seen.part.folder or b"")
     except (PinfoldError, OSError) as error:
-        code = error.exit_code if isinstance(error, PinfoldError) else 1
-        return {**_EMPTY, "source": source.name, "path": _raw(source), "error": {"code": code, "message": str(error)}}
-    return {
-        **_EMPTY,
-        "source": source.name,
-        "path": _raw(source),
-        "outcome": "counted",
-        "files": {**_NO_FILES, "all": files},
-        "folders": folders,
-        "others": others,
-        "bytes": total,
-        "problem_count": len(told.problems),
-        "problems": [{"path": output.raw(path), "what": what} for path, what in told.problems],
-        "notes": [{"path": output.raw(path), "what": what} for path, what in told.notes],
-    }
-
-
-_NO_FILES: Final[Json] = {"all": 0, "new": 0, "changed": 0, "unmodified": 0, "gone": 0}
-_EMPTY: Final[Json] = {
-    "source": "",
-    "path": "",
-    "outcome": "failed",
-    "root": None,
-    "id": None,
-    "files": _NO_FILES,
-    "folders": 0,
-    "others": 0,
-    "bytes": 0,
-    "read_bytes": 0,
-    "new_blocks": 0,
-    "new_bytes": 0,
-    "seconds": 0.0,
-    "copies": None,
-    "problem_count": 0,
-    "problems": [],
-    "notes": [],
-    "error": None,
-}
-
-
-def _raw(source: SourceSettings) -> str:
-    return output.raw(os.fsencode(source.path))
+        return summary.failed(source, error)
+    return summary.counted(source, counts, told)

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinfold.cli.output import Output
-from pinfold.errors import PinfoldError, UsageError
+from pinfold.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from pinfold.config import Settings
     from pinfold.seal.secret import Secret
-    from pinfold.snapshot import Snapshot
     from pinfold.wiring import Ask, Opened, Owned
 
 _NOT_SETTINGS = ("json", "quiet", "verbose", "debug", "no_color")

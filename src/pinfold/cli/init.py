@@ -29,9 +29,7 @@ stretching = [
         type=click.IntRange(min=1),
         help=f"Passes of the kdf. [3, or {PBKDF2_ITERATIONS} for pbkdf2-sha256]",
     ),
-    click.option(
-        "--kdf-memory", metavar="MIB", type=click.IntRange(min=1), help="Memory of argon2id, in MiB. [64]"
-    ),
+    click.option("--kdf-memory", metavar="MIB", type=click.IntRange(min=1), help="Memory of argon2id, in MiB. [64]"),
 ]
 
 
@@ -133,7 +131,9 @@ def init(
     call.out.say(f"repository {made.repository} made in {where}")
     if made.agent_key is not None:
         call.out.say(f"agent key   {made.agent_key}: with it this machine makes snapshots; it opens none")
-    kept = "the passphrase" if not recipients else "the identities" if secret is None else "the identities or passphrase"
+    kept = (
+        "the passphrase" if not recipients else "the identities" if secret is None else "the identities or passphrase"
+    )
     call.out.say(f"keep {kept} in a second place: without it nothing can ever be restored")
     call.out.say("next: pinfold backup PATH" + ("" if call.gives("repository") or repo is None else f" -r {where}"))
     return 0

@@ -13,6 +13,7 @@ from pinfold.cli.call import Call
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    Json = dict[str, Any]
     Run = Callable[..., int | None]
     Base = click.ParamType[Any]
 else:
@@ -67,7 +68,12 @@ class Command(click.Command):
     """A command with the global options, examples and exit codes in its help."""
 
     def __init__(
-        self, *names: Any, examples: Sequence[str] = (), exits: Sequence[int] = (), returns: str = "", **attributes: Any  # noqa: ANN401
+        self,
+        *names: Any,
+        examples: Sequence[str] = (),
+        exits: Sequence[int] = (),
+        returns: str = "",
+        **attributes: Any,  # noqa: ANN401
     ) -> None:
         """`examples`: command lines; `exits`: exit codes beside 0, 1, 2 and 130; `returns`: the JSON document."""
         attributes.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
@@ -101,7 +107,12 @@ class Command(click.Command):
 
 
 def command(
-    name: str, *, examples: Sequence[str], returns: str = "", exits: Sequence[int] = (), **attributes: Any  # noqa: ANN401
+    name: str,
+    *,
+    examples: Sequence[str],
+    returns: str = "",
+    exits: Sequence[int] = (),
+    **attributes: Any,  # noqa: ANN401
 ) -> Callable[[Run], click.Command]:
     """Make a command of a function whose first argument is the `Call`; its docstring is the description."""
 
@@ -157,7 +168,9 @@ class Family(click.Group):
             formatter.write_dl([(name, what) for name, (_, what) in self.table.items()])
         if ctx.parent is None:
             with formatter.section("OPTIONS (before or after the command)"):
-                formatter.write_dl([*_records(GLOBAL, ctx), *_records(self.own, ctx), ("-h, --help", "Show this page.")])
+                formatter.write_dl(
+                    [*_records(GLOBAL, ctx), *_records(self.own, ctx), ("-h, --help", "Show this page.")]
+                )
             with formatter.section("EXIT CODES"):
                 formatter.write_dl([(str(code), text) for code, text in EXITS.items()])
 

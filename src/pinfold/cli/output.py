@@ -81,11 +81,16 @@ class Output:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for column in columns:
             right = column.startswith(">")
-            table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=not terminal or right)
+            table.add_column(
+                column.removeprefix(">"), justify="right" if right else "left", no_wrap=not terminal or right
+            )
         for row in rows:
             table.add_row(*map(Text, row))
         console = Console(
-            file=sys.stdout, no_color=None if self.color else True, highlight=False, width=None if terminal else _ENDLESS
+            file=sys.stdout,
+            no_color=None if self.color else True,
+            highlight=False,
+            width=None if terminal else _ENDLESS,
         )
         with console.capture() as drawn:
             console.print(table)

@@ -79,7 +79,9 @@ def bar(out: Output, what: str, total: int | None = None, *, counts: str = "") -
     )
 
     amounts = (
-        (MofNCompleteColumn(), TextColumn(counts)) if counts else (DownloadColumn(binary_units=True), TransferSpeedColumn())
+        (MofNCompleteColumn(), TextColumn(counts))
+        if counts
+        else (DownloadColumn(binary_units=True), TransferSpeedColumn())
     )
     with Progress(
         TextColumn("{task.description}"),

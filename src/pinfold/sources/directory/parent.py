@@ -66,14 +66,32 @@ class Parent:
         self._row = 0
 
 
-def resumed(checkpoint: Iterator[Part], older: Iterator[Part]) -> Iterator[Part]:
-    """The checkpoint's parts, then the older ones of folders behind its last."""
-    last = b""
-    root = False
-    for part in checkpoint:
-        root = root or part.folder is None
-        last = order(part.folder) if part.folder is not None else last
-        yield part
-    for part in older:
-        if (part.folder is None and not root) or (part.folder is not None and order(part.folder) > last):
+class Resumed:
+    """The parts of a checkpoint, then the older ones of folders behind its last.
+
+    `behind`: the checkpoint is used up.  Before that a new one would reach less far.
+    """
+
+    def __init__(self, checkpoint: Iterator[Part], older: Iterator[Part]) -> None:
+        self.behind = False
+        self._parts = self._both(checkpoint, older)
+
+    def __iter__(self) -> Iterator[Part]:
+        return self._parts
+
+    def __next__(self) -> Part:
+        return next(self._parts)
+
+    def _both(self, checkpoint: Iterator[Part], older: Iterator[Part]) -> Iterator[Part]:
+        last: tuple[bool, bytes] | None = None
+        for part in checkpoint:
+            last = _place(part)
             yield part
+        self.behind = True
+        for part in older:
+            if last is None or _place(part) > last:
+                yield part
+
+
+def _place(part: Part) -> tuple[bool, bytes]:
+    return (part.folder is not None, order(part.folder or b""))

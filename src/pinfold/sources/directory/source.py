@@ -6,6 +6,7 @@ and chunks) → `IndexWriter` (pages) → the sink.  Crash rule: none of its own
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from pinfold.sources.directory import attributes, index, read
 from pinfold.sources.directory.entry import Entry, Part, Slice
 from pinfold.sources.directory.pack import Packer, is_small
 from pinfold.sources.directory.pages import IndexWriter
-from pinfold.sources.directory.parent import Parent, resumed
+from pinfold.sources.directory.parent import Parent, Resumed
 from pinfold.sources.directory.scan import Leaves, Seen, Walk
 from pinfold.sources.seam import Counts, Outcome, Previous
 
@@ -59,13 +60,15 @@ class Directory:
 
     def run(self, sink: Sink, previous: Previous) -> Outcome:
         """Read the tree once; files that have not changed since `previous` are not read."""
-        parent = Parent(resumed(_parts(previous.begun), _parts(previous.pages)))
-        return _Run(self._root, self._rules, self._settings, self._key, sink, parent, previous.sparse).run()
+        older = Resumed(_parts(previous.begun), _parts(previous.pages))
+        return _Run(self._root, self._rules, self._settings, self._key, sink, older, previous.sparse).run()
 
 
 def _parts(pages: Iterator[bytes]) -> Iterator[Part]:
-    for page in pages:
-        yield from index.decode(page).parts
+    # A page that makes no sense ends the parent there: what follows is read again.
+    with contextlib.suppress(Malformed):
+        for page in pages:
+            yield from index.decode(page).parts
 
 
 class _Run:
@@ -78,12 +81,13 @@ class _Run:
         settings: Settings,
         key: AgentKey,
         sink: Sink,
-        parent: Parent,
+        older: Resumed,
         sparse: frozenset[bytes],
     ) -> None:
         self._sink = sink
         self._settings = settings
-        self._parent = parent
+        self._older = older
+        self._parent = Parent(older)
         self._sparse = sparse
         self._counts = Counts()
         self._walk = Walk(root, rules, sink, one_file_system=settings.one_file_system)
@@ -96,7 +100,7 @@ class _Run:
             self._part(seen)
             for part in self._packer.settled():
                 self._index.add(part)
-            if self._sink.due():
+            if self._older.behind and self._sink.due():
                 self._sink.checkpoint(self._outcome())
         for part in self._packer.settled(all_of_them=True):
             self._index.add(part)
