@@ -1,4 +1,4 @@
-"""A whole repository in a few lines, for the tests of the engine: real keys and stores, a clock that ticks by itself."""
+"""A whole repository in a few lines, for the tests of the engine: real keys and stores, a clock that ticks."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_two_agents_share_blocks(tmp_path: Path) -> None:
 
 
 def test_one_change_costs_little(tmp_path: Path) -> None:
-    """One changed file of two thousand costs its bundle's remainder, an index page and little more."""
+    """One changed file of two thousand costs a bundle of its own, an index page, and the node above."""
     here, root = rig(tmp_path / "cache"), tmp_path / "tree"
     write(root, {f"{n % 40}/{n}": noise(n, 3000) for n in range(2000)})
     made(here.backup(root))
@@ -103,7 +103,7 @@ def test_one_change_costs_little(tmp_path: Path) -> None:
     result = here.backup(root)
     made(result)
     assert (1, 3000) == (result.counts.files_changed, result.counts.read_bytes)
-    assert result.new_blocks <= 2
+    assert result.new_blocks <= 3
     assert result.new_bytes < 150_000
 
 
@@ -138,11 +138,12 @@ def test_an_interrupted_run_stores_nothing_twice(tmp_path: Path, step: bytes) ->
     with pytest.raises(KeyboardInterrupt):
         here.backup(root, rules=interrupted_at(step))
     assert [] == here.listed()
-    stored = set(blocks_of(here.store))  # type: ignore[arg-type]
+    put = Counting(here.store)
+    here.store = put
     result = here.backup(root)
-    assert made(result).header.blocks_count == made(other.backup(root)).header.blocks_count
-    again = {block.digest for block in here.store.has([])} & stored
-    assert set() == again
+    whole = other.backup(root)
+    assert made(result).header.blocks_count == made(whole).header.blocks_count
+    assert result.new_blocks + stored == whole.new_blocks
 
 
 def test_a_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
@@ -164,8 +165,9 @@ def test_a_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
     assert listing(root) == listing(tmp_path / "back")
 
 
-def test_no_plaintext_is_stored(tmp_path: Path) -> None:
+def test_no_plaintext_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No content, path, link, attribute, source or host name is found in any byte of the store or of its file names."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "PLANTED-host")
     here = rig(tmp_path / "cache", FolderStore.create(tmp_path / "store"), padding=False)
     root = write(tmp_path / "PLANTED-root", {"PLANTED-folder/PLANTED-name": b"PLANTED-content" * 9, "x": noise(1, 99)})
     (root / "link").symlink_to("PLANTED-target")
@@ -175,9 +177,9 @@ def test_no_plaintext_is_stored(tmp_path: Path) -> None:
     found = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert len(found) > 3
     for path in found:
-        for secret in (b"PLANTED", socket.gethostname().encode(), os.fsencode(tmp_path)):
-            assert secret not in os.fsencode(path.relative_to(tmp_path)), path
-            assert secret not in path.read_bytes(), path
+        assert b"PLANTED" not in os.fsencode(path.relative_to(tmp_path)), path
+        assert b"PLANTED" not in path.read_bytes(), path
+        assert os.fsencode(tmp_path) not in path.read_bytes(), path
 
 
 def test_who_may_not_sign_stores_nothing(tmp_path: Path) -> None:
@@ -287,6 +289,6 @@ def test_rules_keep_names_out(tmp_path: Path) -> None:
 def test_other_errors_of_a_writer_are_told(tmp_path: Path) -> None:
     """What a store raises that is no error of ours ends the run as one of ours, with the store's name."""
     here, root = rig(tmp_path / "cache", Faulty(MemoryStore("shelf"))), tree(tmp_path / "tree")
-    here.store.faults = (Fault("put", frozenset({1}), RuntimeError("broken")),)  # type: ignore[attr-defined]
+    here.store.faults = (Fault("put", error=RuntimeError("broken")),)  # type: ignore[attr-defined]
     with pytest.raises(PinfoldError, match="writing to shelf failed: broken"):
         here.backup(root)

@@ -10,7 +10,7 @@ Exit codes: 0 restored, 1 cannot, 4 restored but for what was named, 5 wrong key
 The way (docs/format.md): CAR sections, root folder, signatures, slot, manifest, index pages, files.  Nothing outside
 DIR is touched: all folders come before any name that could lead elsewhere.  Owners come back by number, for root only.
 """
-# ruff: noqa: PTH100, PTH101, PTH103, PTH108, PTH120, PTH123, PTH208, PTH211  # names are bytes here, and need not be text
+# ruff: noqa: PTH100, PTH101, PTH103, PTH108, PTH118, PTH120, PTH123, PTH211  # names are bytes here, and need not be text
 
 import argparse
 import base64
@@ -23,7 +23,8 @@ import sqlite3
 import stat
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
@@ -42,8 +43,9 @@ except ImportError:
 DAG_PB, RAW = b"\x01\x70\x12\x20", b"\x01\x55\x12\x20"  # CID version 1, codec, sha2-256, 32 bytes; then the digest
 FILES = (b"repository.json", b"keyring.json", b"snapshot.json", b"snapshot.sig", b"manifest.age")
 COLUMNS = ("modes", "uids", "gids", "sizes", "mtimes", "bundles", "offsets")
+text = functools.partial(libipld.encode_multibase, "b")  # of a CID
 RARE = ("chunks", "extents", "links", "rdevs", "targets", "trees", "xattrs")
-DAMAGE = (ValueError, LookupError, TypeError, AttributeError, struct.error, InvalidTag, zstd.ZstdError)
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, StopIteration, struct.error, InvalidTag, zstd.ZstdError)
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
@@ -56,8 +58,7 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 def links(block: bytes) -> dict[bytes, bytes]:
     """The links of a dag-pb node, name to CID, in order; nameless ones, as files have them, by their number."""
-    found: dict[bytes, bytes] = {}
-    at = 0
+    found, at = dict[bytes, bytes](), 0
     while at < len(block):
         key, (size, at) = block[at], varint(block, at + 1)
         link, at = block[at : at + size], at + size
@@ -65,11 +66,6 @@ def links(block: bytes) -> dict[bytes, bytes]:
             length, name = varint(link, link[1] + 3)
             found[link[name : name + length] or b"/%d" % len(found)] = link[2 : link[1] + 2]
     return found
-
-
-def text(cid: bytes) -> str:
-    """A CID as people write it."""
-    return str(libipld.encode_multibase("b", cid))
 
 
 def split(packed: bytes) -> list[bytes]:
@@ -148,7 +144,7 @@ def unlock(ring: dict[str, Any], identities: list[Any], passphrase: bytes | None
 
 
 class Snapshot:
-    """An opened snapshot."""
+    """An opened snapshot.  `damage` counts what could not be restored."""
 
     def __init__(self, cars: Cars, root: bytes, identities: list[Any], passphrase: bytes | None) -> None:
         self.cars, self.damage, names = cars, 0, links(cars.get(root))
@@ -196,20 +192,14 @@ class Snapshot:
         for child in split(self.chunk(ref)) if 0 < depth < 7 else ():
             yield from self.leaves(child, depth - 1)
 
-    def pages(self) -> Iterator[dict[str, Any]]:
-        """The index pages that can be had."""
-        try:
-            for ref in self.leaves(*self.manifest["index"]):
-                try:
-                    yield dict(libipld.decode_dag_cbor(self.chunk(ref)))
-                except DAMAGE as error:
-                    self.tell(b"a page of the index", error)
-        except DAMAGE as error:
-            self.tell(b"the rest of the index", error)
-
     def entries(self) -> Iterator[SimpleNamespace]:
         """Everything in the snapshot, a folder before what is in it."""
-        for page in self.pages():
+        for ref in self.leaves(*self.manifest["index"]):
+            try:
+                page = dict(libipld.decode_dag_cbor(self.chunk(ref)))
+            except DAMAGE as error:
+                self.tell(b"a page of the index", error)
+                continue
             table = split(page["bundles"])
             for part in page["parts"]:
                 rare = {key: dict(part.get(key, ())) for key in RARE}
@@ -221,41 +211,114 @@ class Snapshot:
                     one.bundle = table[one.bundles] if one.bundles >= 0 else None
                     yield one
 
-    def content(self, one: SimpleNamespace) -> Iterator[bytes]:
-        """A file's bytes in pieces; of a sparse file the runs of data, end to end."""
-        if one.bundle:
-            yield self.bundle(one.bundle)[one.offsets : one.offsets + one.sizes]
-        yield from map(self.chunk, split(one.rare.get("chunks", b"")))
-        if "trees" in one.rare:
-            yield from map(self.chunk, self.leaves(*one.rare["trees"]))
+    def restore(self, target: bytes) -> None:
+        """Folders, files and hard links; then all that could lead elsewhere; stamps of folders last, children first."""
+        others, folders = list[SimpleNamespace](), list[SimpleNamespace]()
+        for one in self.entries():
+            self.attempt(functools.partial(self.place, target), one)
+            if not stat.S_ISREG(one.modes):
+                (folders if stat.S_ISDIR(one.modes) else others).append(one)
+        for one in others:
+            self.attempt(self.special, one)
+        for one in reversed(folders):
+            self.attempt(self.stamp, one)
 
+    def attempt(self, action: Callable[[SimpleNamespace], None], one: SimpleNamespace) -> None:
+        """Do something for one name, or tell why not."""
+        try:
+            action(one)
+        except (OSError, *DAMAGE) as error:
+            self.tell(one.path, error)
 
-class Target:
-    """The new folder a snapshot is restored into."""
-
-    def __init__(self, path: bytes, snapshot: Snapshot) -> None:
-        self.path, self.snapshot = path, snapshot
-
-    def inside(self, path: bytes) -> bytes:
-        """Where a path of the index lies."""
-        if path and ({b"", b".", b".."} & set(path.split(b"/")) or b"\0" in path):
-            raise ValueError("a path that leads elsewhere")
-        return self.path + b"/" + path if path else self.path
-
-    def restore(self) -> None:
-        """Folders and files, then hard links, then all that could lead elsewhere; stamps of folders at the end."""
-        folders, hard, others = [], [], []
-        for one in self.snapshot.entries():
+    def place(self, target: bytes, one: SimpleNamespace) -> None:
+        """Make the folders that lead to a name, and a regular file: whole, or not at all."""
+        first = one.rare.get("links", b"")
+        for path in filter(None, (one.path, first)):
+            if {b"", b".", b".."} & set(path.split(b"/")) or b"\0" in path:
+                raise ValueError("a path that leads elsewhere")
+        full = os.path.join(target, one.path)
+        os.makedirs(full if stat.S_ISDIR(one.modes) else os.path.dirname(full), exist_ok=True)
+        one.full = full  # only now: what has no such path is left alone by the later steps
+        if stat.S_ISREG(one.modes):
+            with contextlib.suppress(OSError):
+                return os.link(os.path.join(target, first), full, follow_symlinks=False)
             try:
-                one.full, is_folder = self.inside(one.path), stat.S_ISDIR(one.modes)
-                os.makedirs(one.full if is_folder else os.path.dirname(one.full), exist_ok=True)
-                if is_folder:
-                    folders.append(one)
-                elif not stat.S_ISREG(one.modes):
-                    others.append(one)
-                elif "links" in one.rare:
-                    hard.append(one)
-                else:
-                    self.make(one)
-            except (OSError, *DAMAGE) as error:
-                self.snapshot.tell(one.path, error)
+                with open(full, "xb") as file:
+                    self.pour(file, one)
+            except DAMAGE:
+                os.unlink(full)
+                raise
+            self.stamp(one)
+        return None
+
+    def pour(self, file: BinaryIO, one: SimpleNamespace) -> None:
+        """Write a file's content into its runs of data; holes stay holes."""
+        pieces = map(self.chunk, split(one.rare.get("chunks", b"")))
+        if "trees" in one.rare:
+            pieces = map(self.chunk, self.leaves(*one.rare["trees"]))
+        if one.bundle:
+            pieces = map(lambda plain: plain[one.offsets : one.offsets + one.sizes], [self.bundle(one.bundle)])
+        runs, left = iter(one.rare.get("extents", [(0, one.sizes)])), 0
+        for piece in pieces:
+            while piece:
+                if not left:
+                    offset, left = next(runs)
+                    file.seek(offset)
+                done = file.write(piece[:left])
+                piece, left = piece[done:], left - done  # noqa: PLW2901
+        if left or next(runs, (0, 0))[1]:
+            raise ValueError("it is shorter than the index says")
+        file.truncate(one.sizes)
+
+    def special(self, one: SimpleNamespace) -> None:
+        """A symbolic link, pipe or device."""
+        if stat.S_ISLNK(one.modes):
+            os.symlink(one.rare["targets"], one.full)
+        else:
+            os.mknod(one.full, stat.S_IFMT(one.modes) | 0o600, one.rare.get("rdevs", 0))
+        self.stamp(one)
+
+    def stamp(self, one: SimpleNamespace) -> None:
+        """Owner, attributes, mode, times: an order in which none undoes another."""
+        if os.geteuid() == 0:
+            os.chown(one.full, one.uids, one.gids, follow_symlinks=False)
+        for name, value in one.rare.get("xattrs", ()):
+            with contextlib.suppress(OSError):  # an attribute that this file system does not take
+                os.setxattr(one.full, name, value, follow_symlinks=False)
+        if not stat.S_ISLNK(one.modes):
+            os.chmod(one.full, one.modes & (0o7777 if os.geteuid() == 0 else 0o1777))
+        os.utime(one.full, ns=(one.mtimes, one.mtimes), follow_symlinks=False)
+
+
+def identities(content: str) -> list[Any]:
+    """The age identities, or the unencrypted SSH key, in a file."""
+    if "PRIVATE KEY-----" in content:
+        return [pyrage.ssh.Identity.from_buffer(content.encode())]
+    return [pyrage.x25519.Identity.from_str(line) for line in content.split() if line.startswith("AGE-SECRET-KEY-")]
+
+
+def main() -> int:
+    """Words in, exit code out."""
+    parser = argparse.ArgumentParser(description="Restore a pinfold snapshot from CAR files, without pinfold.")
+    parser.add_argument("cars", nargs="+", metavar="CAR")
+    for name in ("--root", "--target", "--identity", "--passphrase-file"):
+        parser.add_argument(name)
+    given = parser.parse_args()
+    cars = Cars(given.cars)
+    if not given.root:
+        print("\n".join(sorted(cars.roots())))
+        return 0
+    try:
+        keys = identities(Path(given.identity).read_text()) if given.identity else []
+        passphrase = Path(given.passphrase_file).read_bytes().rstrip(b"\r\n") if given.passphrase_file else None
+        snapshot = Snapshot(cars, libipld.decode_multibase(given.root)[1], keys, passphrase)
+        Path(given.target).mkdir(parents=True)
+        snapshot.restore(os.fsencode(os.path.abspath(given.target)))
+    except (*DAMAGE, OSError, pyrage.DecryptError, InvalidSignature) as error:
+        print(f"cannot restore: {error or 'a signature does not hold'}", file=sys.stderr)
+        return 5 if isinstance(error, PermissionError | InvalidSignature) else 1
+    return 4 if snapshot.damage else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -17,6 +17,7 @@ from pinfold.blockset import BlockSet
 from pinfold.cache import Kept
 from pinfold.clock import rfc3339
 from pinfold.errors import Incomplete, KeyFailure, Missing
+from pinfold.ipld import CID
 from pinfold.snapshot import Header, Manifest
 from pinfold.sources.seam import Previous
 from pinfold.upload import Uploader
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from pinfold.cache import Cache
     from pinfold.clock import Clock
-    from pinfold.ipld import CID
     from pinfold.seal.keyring import Keyring
     from pinfold.seal.keys import AgentKey
     from pinfold.seal.refs import Ref, Tree
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 MOST_ERRORS: Final = 1000
 CHECKPOINT_SECONDS: Final = 300.0
+_MOST_MISSING: Final = 1000  # what Incomplete tells of
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +104,32 @@ def backup(repository: Repository, source: Source, wishes: Wishes) -> Result:
             f" {keyring.generation}; make it a new key with: pinfold key new-agent {agent.name}"
         )
     with repository.store.session():
+        first = _Run(repository, source, wishes)
         try:
-            return _Run(repository, source, wishes, trusting=True).run()
-        except Incomplete:
-            # The cache spoke of blocks that are gone (somebody unpinned and collected them): once
-            # more, believing nothing but the files and the store itself.
+            return first.run()
+        except Incomplete as error:
+            # The cache, or the store, spoke of blocks that are gone (somebody unpinned and collected
+            # them): once more, believing nothing but the files.
             repository.cache.forget(agent.source_id(source.name))
-            return _Run(repository, source, wishes, trusting=False).run()
+            again = _Run(repository, source, wishes, doubted=_doubted(error))
+            again.replaces(first)
+            return again.run()
+
+
+def _doubted(error: Incomplete) -> Callable[[bytes], bool]:
+    """Whether a block is put again whatever the store says of it."""
+    if len(error.missing) >= _MOST_MISSING:
+        return lambda _: True  # there may be more than were told
+    missing = frozenset(CID.parse(str(one)).digest for one in error.missing)
+    return missing.__contains__
 
 
 class _Run:
     """One run; it is the sink that its source writes to."""
 
-    def __init__(self, repository: Repository, source: Source, wishes: Wishes, *, trusting: bool) -> None:
+    def __init__(
+        self, repository: Repository, source: Source, wishes: Wishes, doubted: Callable[[bytes], bool] | None = None
+    ) -> None:
         self._repository = repository
         self._source = source
         self._wishes = wishes
@@ -131,16 +145,21 @@ class _Run:
         self._previous = catalogue.previous(
             repository.store, repository.agent.repository, self._id, repository.agent.signer.public.hex()
         )
-        self._trusting = trusting
+        self._trusting = doubted is None
         self._uploader = Uploader(
             repository.store,
             repository.agent.sealer(padding=repository.keyring.repository.padding),
             repository.cache,
             check_all=wishes.check_all,
+            doubted=doubted,
         )
         self.problems: list[tuple[str, str]] = []
         self.problem_count = 0
         self.notes: list[tuple[str, str]] = []
+
+    def replaces(self, other: _Run) -> None:
+        """Take the place of another run, and of its checkpoint."""
+        self._pinned_checkpoint = other._pinned_checkpoint
 
     def run(self) -> Result:
         """The page itself."""
@@ -170,7 +189,10 @@ class _Run:
             for one in catalogue.listed(self._repository.store, self._repository.agent.repository, self._id)
         }
         begun = cache.last(self._id, "checkpoint", generation)
-        resume = cache.pages(begun) if begun and begun.root in pinned else iter(())
+        resume: Iterator[bytes] = iter(())
+        if begun and begun.root in pinned:
+            resume = cache.pages(begun)
+            self._pinned_checkpoint = CID.parse(begun.root)
         kept = cache.last(self._id, "full", generation)
         if kept and kept.root in pinned:
             return Previous(cache.pages(kept), resume, kept.sparse), kept.tree

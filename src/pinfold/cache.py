@@ -56,8 +56,9 @@ class Cache:
     """Thread-safe.  Failures of the cache are never failures of the run."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: made if it is not there."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """`folder`: made if it is not there; if it cannot be made, the cache lasts as long as the process."""
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / "cache.db"
         self._lock = threading.Lock()
         self._db = self._open_or_begin()

@@ -22,7 +22,7 @@ from pinfold.seal.box import TooLarge
 from pinfold.seal.refs import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pinfold.cache import Cache
     from pinfold.seal.box import Sealer
@@ -39,8 +39,20 @@ _MOST_CONFIRMED: Final = 200_000
 class Uploader:
     """One run's way into a store.  Used from one thread; `close` must be called."""
 
-    def __init__(self, store: Store, sealer: Sealer, cache: Cache, *, check_all: bool = False) -> None:
-        """`check_all`: open every block again before it is let go, not one in 64."""
+    def __init__(
+        self,
+        store: Store,
+        sealer: Sealer,
+        cache: Cache,
+        *,
+        check_all: bool = False,
+        doubted: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        """`check_all`: open every block again before it is let go, not one in 64.
+
+        `doubted`: whether the block with this digest is put even where the store claims to have it.
+        """
+        self._doubted = doubted
         self._store = store
         self._sealer = sealer
         self._cache = cache
@@ -138,7 +150,7 @@ class Uploader:
         with self._lock:
             if digest in self._confirmed:
                 return True
-        if not self._store.has([CID.raw(digest)]):
+        if (self._doubted is not None and self._doubted(digest)) or not self._store.has([CID.raw(digest)]):
             return False
         with self._lock:
             self._confirm(digest)
