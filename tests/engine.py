@@ -23,9 +23,10 @@ from pinfold.sources.directory.excludes import Rules
 from pinfold.sources.directory.source import Directory, Settings
 from pinfold.sources.directory.target import Overwrite, Target
 from pinfold.store import MemoryStore
+from pinfold.store.layers import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from pinfold.ipld import CID
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pinfold.snapshot import Snapshot
     from pinfold.sources.directory.entry import Entry
     from pinfold.sources.directory.scan import Leaves
-    from pinfold.store import Store
+    from pinfold.store import Block, Store
 
 PASSPHRASE = Secret(b"correct horse")
 CHEAP = Stretch("argon2id", iterations=1, memory=8, lanes=1)
@@ -250,6 +251,24 @@ def _content(name: bytes, folder: int, status: os.stat_result) -> bytes:
         with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:  # noqa: PTH123
             return hashlib.file_digest(file, "sha256").digest()
     return os.fsencode(str(status.st_rdev))
+
+
+class Recording(Layer):
+    """Remembers which blocks were put."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.put_cids: list[CID] = []
+
+    def put(self, blocks: Iterable[Block]) -> int:
+        """Note each CID as it passes."""
+
+        def passed() -> Iterator[Block]:
+            for cid, block in blocks:
+                self.put_cids.append(cid)
+                yield cid, block
+
+        return self._store.put(passed())
 
 
 def blocks_of(store: MemoryStore) -> dict[bytes, bytes]:

@@ -52,7 +52,7 @@ def test_the_folder_names_each_block_once(listed: list[tuple[int, int]]) -> None
         folder.total,
     )
     assert sorted(entries) == sorted(
-        (entry.name, entry.cid, entry.tsize) for entry in list_folder(folder.root, blocks.get)
+        (entry.name, entry.cid, entry.tsize) for entry in list_folder(folder.root, blocks.fetch)
     )
 
 

@@ -1,8 +1,7 @@
 """Restore a pinfold snapshot from CAR files without pinfold: the escape hatch, in one file.
 
-    recover.py CAR...                                               list the snapshots in them
-    recover.py CAR... --root CID --target DIR --identity FILE       restore one
-    recover.py CAR... --root CID --target DIR --passphrase-file FILE
+    recover.py CAR...                                       list the snapshots in them
+    recover.py CAR... --root CID --target DIR KEY           restore one; KEY: --identity FILE or --passphrase-file FILE
 
 CAR...: cars/*.car of a folder store, what `pinfold export` wrote, or what `ipfs dag export ROOT` printed.
 Needs Python 3.11, cryptography, pyrage, libipld, and backports.zstd before Python 3.14.
@@ -17,6 +16,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import os
 import sqlite3
@@ -81,11 +81,10 @@ class Cars:
         self.db.execute("CREATE TABLE blocks (cid BLOB, car INT, at INT, size INT, PRIMARY KEY (cid, car, at))")
         for car, name in enumerate(names):
             with open(name, "rb") as file:
-                found = ((cid, car, at, size) for cid, at, size in self.sections(file, name))
-                self.db.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?)", found)
+                self.db.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?)", self.sections(file, car))
 
-    def sections(self, file: BinaryIO, name: str) -> Iterator[tuple[bytes, int, int]]:
-        """CID, offset and size of each block of a CAR."""
+    def sections(self, file: BinaryIO, car: int) -> Iterator[tuple[bytes, int, int, int]]:
+        """CID, number of the CAR, offset and size of each block in one."""
         at, end = 0, os.fstat(file.fileno()).st_size
         while at < end:
             file.seek(at)
@@ -93,10 +92,10 @@ class Cars:
             size, skip = varint(head, 0) if head[0] else (0, 0)
             whole = 36 <= size <= 8 << 20 and at + skip + size <= end
             if not whole or (at == 0 and b"version\x01" not in head + file.read(size)):
-                print(f"{name}: damaged, or no CAR of version 1; not read from byte {at} on", file=sys.stderr)
+                print(f"{file.name}: damaged, or no CAR; not read from byte {at} on", file=sys.stderr)
                 return
             if at and head[skip : skip + 4] in {DAG_PB, RAW}:
-                yield head[skip : skip + 36], at + skip + 36, size - 36
+                yield head[skip : skip + 36], car, at + skip + 36, size - 36
             at += skip + size
 
     def get(self, cid: bytes) -> bytes:
@@ -136,8 +135,8 @@ def unlock(ring: dict[str, Any], identities: list[Any], passphrase: bytes | None
                 if kdf["name"] == "pbkdf2-sha256":
                     key = hashlib.pbkdf2_hmac("sha256", passphrase, salt, rounds, 32)
                 else:
-                    costs = {"iterations": rounds, "lanes": kdf["lanes"], "memory_cost": kdf["memory_kib"]}
-                    key = Argon2id(salt=salt, length=32, **costs).derive(passphrase)
+                    costs = {"lanes": kdf["lanes"], "memory_cost": kdf["memory_kib"]}
+                    key = Argon2id(salt=salt, length=32, iterations=rounds, **costs).derive(passphrase)
                 bound = b"pinfold/1 slot " + ring["repository"].encode()
                 return dict(libipld.decode_dag_cbor(AESGCM(key).decrypt(sealed[:12], sealed[12:], bound)))
     raise PermissionError("what was given opens no slot of the keyring")
@@ -169,10 +168,10 @@ class Snapshot:
         self.bound = b"pinfold/1" + made["generation"].to_bytes(4, "little")
         self.bundle = functools.lru_cache(maxsize=8)(self.chunk)
 
-    def tell(self, what: bytes, error: object) -> None:
+    def tell(self, what: bytes, error: Exception) -> None:
         """Name what is lost, and go on."""
         self.damage += 1
-        print(f"{what.decode(errors='backslashreplace')}: {error or 'does not open'}", file=sys.stderr)
+        print(f"{what!r}: {error or 'does not open'}", file=sys.stderr)
 
     def chunk(self, ref: bytes) -> bytes:
         """The plaintext of the chunk that a ref names and opens."""
@@ -212,16 +211,13 @@ class Snapshot:
                     yield one
 
     def restore(self, target: bytes) -> None:
-        """Folders, files and hard links; then all that could lead elsewhere; stamps of folders last, children first."""
-        others, folders = list[SimpleNamespace](), list[SimpleNamespace]()
+        """Folders and files; then all that could lead elsewhere; stamps of folders at the end, children first."""
+        later: list[SimpleNamespace] = []
         for one in self.entries():
             self.attempt(functools.partial(self.place, target), one)
-            if not stat.S_ISREG(one.modes):
-                (folders if stat.S_ISDIR(one.modes) else others).append(one)
-        for one in others:
-            self.attempt(self.special, one)
-        for one in reversed(folders):
-            self.attempt(self.stamp, one)
+            later += [] if stat.S_ISREG(one.modes) else [one]
+        for one in sorted(reversed(later), key=lambda one: stat.S_ISDIR(one.modes)):
+            self.attempt(self.finish, one)
 
     def attempt(self, action: Callable[[SimpleNamespace], None], one: SimpleNamespace) -> None:
         """Do something for one name, or tell why not."""
@@ -240,26 +236,24 @@ class Snapshot:
         os.makedirs(full if stat.S_ISDIR(one.modes) else os.path.dirname(full), exist_ok=True)
         one.full = full  # only now: what has no such path is left alone by the later steps
         if stat.S_ISREG(one.modes):
-            with contextlib.suppress(OSError):
-                return os.link(os.path.join(target, first), full, follow_symlinks=False)
+            if first:
+                with contextlib.suppress(OSError):
+                    return os.link(os.path.join(target, first), full, follow_symlinks=False)
             try:
                 with open(full, "xb") as file:
                     self.pour(file, one)
             except DAMAGE:
                 os.unlink(full)
                 raise
-            self.stamp(one)
+            self.finish(one)
         return None
 
     def pour(self, file: BinaryIO, one: SimpleNamespace) -> None:
         """Write a file's content into its runs of data; holes stay holes."""
-        pieces = map(self.chunk, split(one.rare.get("chunks", b"")))
-        if "trees" in one.rare:
-            pieces = map(self.chunk, self.leaves(*one.rare["trees"]))
-        if one.bundle:
-            pieces = map(lambda plain: plain[one.offsets : one.offsets + one.sizes], [self.bundle(one.bundle)])
+        refs = self.leaves(*one.rare["trees"]) if "trees" in one.rare else split(one.rare.get("chunks", b""))
+        packed = self.bundle(one.bundle)[one.offsets : one.offsets + one.sizes] if one.bundle else b""
         runs, left = iter(one.rare.get("extents", [(0, one.sizes)])), 0
-        for piece in pieces:
+        for piece in itertools.chain([packed], map(self.chunk, refs)):
             while piece:
                 if not left:
                     offset, left = next(runs)
@@ -270,16 +264,12 @@ class Snapshot:
             raise ValueError("it is shorter than the index says")
         file.truncate(one.sizes)
 
-    def special(self, one: SimpleNamespace) -> None:
-        """A symbolic link, pipe or device."""
+    def finish(self, one: SimpleNamespace) -> None:
+        """Make a symbolic link, pipe or device; then owner, attributes, mode, times: none undoes another."""
         if stat.S_ISLNK(one.modes):
             os.symlink(one.rare["targets"], one.full)
-        else:
+        elif not stat.S_ISREG(one.modes) and not stat.S_ISDIR(one.modes):
             os.mknod(one.full, stat.S_IFMT(one.modes) | 0o600, one.rare.get("rdevs", 0))
-        self.stamp(one)
-
-    def stamp(self, one: SimpleNamespace) -> None:
-        """Owner, attributes, mode, times: an order in which none undoes another."""
         if os.geteuid() == 0:
             os.chown(one.full, one.uids, one.gids, follow_symlinks=False)
         for name, value in one.rare.get("xattrs", ()):

@@ -194,7 +194,9 @@ def _unlocker(settings: Settings, keyring: Keyring, ask: Ask | None) -> Unlocker
 
     tried: list[Unlocker] = []
     if settings.identity:
-        tried.append(Identities([one for path in settings.identity for one in parse_identities(_text(path), str(path))]))
+        tried.append(
+            Identities([one for path in settings.identity for one in parse_identities(_text(path), str(path))])
+        )
     given = passphrase(settings)
     if given is not None:
         tried.append(Passphrase(given))
@@ -221,7 +223,7 @@ def passphrase(settings: Settings) -> Secret | None:
     if source.kind == "value":
         return Secret(source.text.encode())
     if source.kind == "file":
-        return Secret(_text(source.path).rstrip("\r\n").encode())
+        return passphrase_file(source.path)
     from pinfold.sources.process import run  # noqa: PLC0415
 
     return Secret(run(source.argv, "the passphrase command").rstrip(b"\r\n"))
@@ -232,6 +234,13 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def passphrase_file(path: Path) -> Secret:
+    """The passphrase that a file holds, without the end of its line.  Raises UsageError."""
+    from pinfold.seal.secret import Secret  # noqa: PLC0415
+
+    return Secret(_text(path).rstrip("\r\n").encode())
 
 
 def _text(path: Path) -> str:

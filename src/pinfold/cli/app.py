@@ -20,7 +20,7 @@ TABLE: Final = {
     "restore": ("pinfold.cli.restore:restore", "write a snapshot back into a folder"),
     "verify": ("pinfold.cli.verify:verify", "check that all is there and sound"),
     "forget": ("pinfold.cli.forget:forget", "unpin snapshots that are no longer needed"),
-    "gc": ("pinfold.cli.gc:gc", "free what no pin reaches"),
+    "gc": ("pinfold.cli.collect:gc", "free what no pin reaches"),
     "export": ("pinfold.cli.transfer:export", "write a snapshot into a CAR file"),
     "import": ("pinfold.cli.transfer:load", "take the snapshots of a CAR file in"),
     "key": ("pinfold.cli.key:key", "who may open the repository, and who may sign"),
