@@ -27,14 +27,14 @@ MEBI = 1 << 20
 
 def tree(root: Path) -> Path:
     """Small files in three folders, a large one, an empty one, an empty folder."""
-    files = {f"{folder}/{number}": noise(number, 200 + number) for folder in "abc" for number in range(20)}
+    files = {f"{folder}/{number}": noise(number, 200 + ord(folder)) for folder in "abc" for number in range(20)}
     write(root, files | {"large": noise(1, 3 * MEBI), "empty": b""})
     (root / "hollow").mkdir()
     return root
 
 
 def test_an_unchanged_tree_is_not_read(tmp_path: Path) -> None:
-    """A second run over an unchanged tree reads no byte, stores no chunk, and makes a snapshot that follows the first."""
+    """A second run over an unchanged tree reads no byte, stores no chunk, and its snapshot follows the first."""
     here, root = rig(tmp_path / "cache"), tree(tmp_path / "tree")
     first = here.backup(root)
     second = here.backup(root)
@@ -148,16 +148,16 @@ def test_an_interrupted_run_stores_nothing_twice(tmp_path: Path, step: bytes) ->
 
 
 def test_a_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
-    """A run that was cut off goes on from its checkpoint: it reads only the rest, and its pin takes the checkpoint's place."""
+    """A run that was cut off goes on from its checkpoint: it reads only the rest, and takes the place of its pin."""
     here, root = rig(tmp_path / "cache"), tmp_path / "tree"
-    write(root, {f"{folder}/{n}": noise(n, 30_000) for folder in "abcdef" for n in range(40)})
+    write(root, {f"{letter}/{n}": noise(ord(letter) + 1000 * n, 60_000) for letter in "abcdef" for n in range(40)})
     often = Wishes(checkpoint_seconds=0)
     for step in (b"d/20", b"f/0", b"b/20"):
         with pytest.raises(KeyboardInterrupt):
             here.backup(root, rules=interrupted_at(step), wishes=often)
         assert ["checkpoint"] == [one.kind for one in here.listed()]
     result = here.backup(root, wishes=often)
-    assert 40 * 30_000 <= result.counts.read_bytes < 3 * 40 * 30_000
+    assert 40 * 60_000 <= result.counts.read_bytes < 3 * 40 * 60_000
     assert ["full"] == [one.kind for one in here.listed()]
     assert 0 == made(result).header.sequence
     here.restore(made(result), tmp_path / "back")
@@ -189,9 +189,8 @@ def test_who_may_not_sign_stores_nothing(tmp_path: Path) -> None:
     blocks = set(blocks_of(owner.store))  # type: ignore[arg-type]
     with pytest.raises(KeyFailure, match="agent one is not allowed"):
         agent.backup(root)
-    agent.keyring = replace(owner.keyring, generation=1)
+    owner.keyring = replace(owner.keyring, generation=1)
     with pytest.raises(KeyFailure, match="pinfold key new-agent"):
-        owner.keyring = replace(owner.keyring, generation=1)
         owner.backup(root)
     assert blocks == set(blocks_of(owner.store))  # type: ignore[arg-type]
 
@@ -199,7 +198,7 @@ def test_who_may_not_sign_stores_nothing(tmp_path: Path) -> None:
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     """A source that cannot be read at all is a mistake of the caller, and nothing is pinned."""
     here = rig(tmp_path / "cache")
-    with pytest.raises(UsageError, match="cannot read .*gone"):
+    with pytest.raises(UsageError, match="cannot read"):
         here.backup(tmp_path / "gone")
     assert [] == here.listed()
 

@@ -3,8 +3,8 @@
     recover.py CAR...                                       list the snapshots in them
     recover.py CAR... --root CID --target DIR KEY           restore one; KEY: --identity FILE or --passphrase-file FILE
 
-CAR...: cars/*.car of a folder store, what `pinfold export` wrote, or what `ipfs dag export ROOT` printed.
-Needs Python 3.11, cryptography, pyrage, libipld, and backports.zstd before Python 3.14.
+CAR...: cars/*.car of a folder store, what `pinfold export` wrote, or what `ipfs dag export ROOT` printed.  DIR must not
+exist yet.  Needs Python 3.11, cryptography, pyrage, libipld, and backports.zstd before Python 3.14.
 Exit codes: 0 restored, 1 cannot, 4 restored but for what was named, 5 wrong key or forged.
 The way (docs/format.md): CAR sections, root folder, signatures, slot, manifest, index pages, files.  Nothing outside
 DIR is touched: all folders come before any name that could lead elsewhere.  Owners come back by number, for root only.
@@ -16,6 +16,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import importlib
 import itertools
 import json
 import os
@@ -35,16 +36,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-try:
-    from compression import zstd  # type: ignore[import-not-found, unused-ignore]
-except ImportError:
-    from backports import zstd
-
+zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 DAG_PB, RAW = b"\x01\x70\x12\x20", b"\x01\x55\x12\x20"  # CID version 1, codec, sha2-256, 32 bytes; then the digest
 FILES = (b"repository.json", b"keyring.json", b"snapshot.json", b"snapshot.sig", b"manifest.age")
 COLUMNS = ("modes", "uids", "gids", "sizes", "mtimes", "bundles", "offsets")
-text = functools.partial(libipld.encode_multibase, "b")  # of a CID
 RARE = ("chunks", "extents", "links", "rdevs", "targets", "trees", "xattrs")
+text = functools.partial(libipld.encode_multibase, "b")  # a CID as people write it
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, StopIteration, struct.error, InvalidTag, zstd.ZstdError)
 
 
@@ -68,11 +65,6 @@ def links(block: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def split(packed: bytes) -> list[bytes]:
-    """The refs, 72 bytes each, in a run of them."""
-    return [ref for (ref,) in struct.iter_unpack("72s", packed)]
-
-
 class Cars:
     """Where each block lies in the CAR files: in a temporary database, so that memory does not grow."""
 
@@ -87,11 +79,10 @@ class Cars:
         """CID, number of the CAR, offset and size of each block in one."""
         at, end = 0, os.fstat(file.fileno()).st_size
         while at < end:
-            file.seek(at)
-            head = file.read(64)
+            head = os.pread(file.fileno(), 64, at)
             size, skip = varint(head, 0) if head[0] else (0, 0)
             whole = 36 <= size <= 8 << 20 and at + skip + size <= end
-            if not whole or (at == 0 and b"version\x01" not in head + file.read(size)):
+            if not whole or (at == 0 and b"version\x01" not in os.pread(file.fileno(), size, skip)):
                 print(f"{file.name}: damaged, or no CAR; not read from byte {at} on", file=sys.stderr)
                 return
             if at and head[skip : skip + 4] in {DAG_PB, RAW}:
@@ -102,8 +93,7 @@ class Cars:
         """The block, from any copy that matches its hash."""
         for car, at, size in self.db.execute("SELECT car, at, size FROM blocks WHERE cid = ?", (cid,)):
             with open(self.names[car], "rb") as file:
-                file.seek(at)
-                block = file.read(size)
+                block = os.pread(file.fileno(), size, at)
             if hashlib.sha256(block).digest() == cid[4:]:
                 return block
         raise LookupError(f"block {text(cid)} is missing or damaged")
@@ -132,14 +122,14 @@ def unlock(ring: dict[str, Any], identities: list[Any], passphrase: bytes | None
                 return dict(libipld.decode_dag_cbor(pyrage.decrypt(sealed, identities)))
             if slot["kind"] == "passphrase" and passphrase is not None:
                 salt, rounds = base64.b64decode(kdf["salt"]), kdf["iterations"]
-                if kdf["name"] == "pbkdf2-sha256":
-                    key = hashlib.pbkdf2_hmac("sha256", passphrase, salt, rounds, 32)
-                else:
+                if kdf["name"] == "argon2id":
                     costs = {"lanes": kdf["lanes"], "memory_cost": kdf["memory_kib"]}
                     key = Argon2id(salt=salt, length=32, iterations=rounds, **costs).derive(passphrase)
+                else:
+                    key = hashlib.pbkdf2_hmac("sha256", passphrase, salt, rounds, 32)
                 bound = b"pinfold/1 slot " + ring["repository"].encode()
                 return dict(libipld.decode_dag_cbor(AESGCM(key).decrypt(sealed[:12], sealed[12:], bound)))
-    raise PermissionError("what was given opens no slot of the keyring")
+    raise InvalidSignature("what was given opens no slot of the keyring")
 
 
 class Snapshot:
@@ -150,11 +140,10 @@ class Snapshot:
         files = {name: cars.file(names[name]) for name in FILES}
         repository, ring, made = (json.loads(files[name]) for name in FILES[:3])
         # Signatures: owner over keyring, an agent of the keyring over header, header over manifest and blocks.
-        signed = {key: value for key, value in ring.items() if key != "signature"}
-        body = json.dumps(signed, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+        signature = bytes.fromhex(ring.pop("signature"))
+        body = json.dumps(ring, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
         owner = Ed25519PublicKey.from_public_bytes(bytes.fromhex(repository["owner"]))
-        message = b"pinfold/1 keyring\n" + files[b"repository.json"] + b"\n" + body
-        owner.verify(bytes.fromhex(ring["signature"]), message)
+        owner.verify(signature, b"pinfold/1 keyring\n" + files[b"repository.json"] + b"\n" + body)
         agent = Ed25519PublicKey.from_public_bytes(bytes.fromhex(made["agent"]))
         agent.verify(files[b"snapshot.sig"], b"pinfold/1 snapshot\n" + files[b"snapshot.json"])
         until = next((one["until"] or "~" for one in ring["agents"] if one["key"] == made["agent"]), "")
@@ -168,19 +157,14 @@ class Snapshot:
         self.bound = b"pinfold/1" + made["generation"].to_bytes(4, "little")
         self.bundle = functools.lru_cache(maxsize=8)(self.chunk)
 
-    def tell(self, what: bytes, error: Exception) -> None:
-        """Name what is lost, and go on."""
-        self.damage += 1
-        print(f"{what!r}: {error or 'does not open'}", file=sys.stderr)
-
     def chunk(self, ref: bytes) -> bytes:
         """The plaintext of the chunk that a ref names and opens."""
         digest, key, length, _ = struct.unpack("<32s32sII", ref)
         block = self.cars.get(RAW + digest)
         payload = AESGCM(key).decrypt(block[:12], block[12:], self.bound)
         data = payload[5 : 5 + int.from_bytes(payload[1:5], "little")]
-        plain = bytes(zstd.ZstdDecompressor().decompress(data, max_length=length + 1)) if payload[0] else data
-        if len(plain) != length or length > 4 << 20:
+        plain = bytes(zstd.ZstdDecompressor().decompress(data, max_length=4 << 20)) if payload[0] else data
+        if len(plain) != length:
             raise ValueError(f"block {text(RAW + digest)} does not hold the {length} bytes it should")
         return plain
 
@@ -188,7 +172,7 @@ class Snapshot:
         """The refs of the data below a tree of refs."""
         if depth == 0:
             yield ref
-        for child in split(self.chunk(ref)) if 0 < depth < 7 else ():
+        for (child,) in struct.iter_unpack("72s", self.chunk(ref)) if 0 < depth < 7 else ():
             yield from self.leaves(child, depth - 1)
 
     def entries(self) -> Iterator[SimpleNamespace]:
@@ -197,15 +181,15 @@ class Snapshot:
             try:
                 page = dict(libipld.decode_dag_cbor(self.chunk(ref)))
             except DAMAGE as error:
-                self.tell(b"a page of the index", error)
+                self.damage += 1
+                print(f"a page of the index: {str(error) or 'does not open'}", file=sys.stderr)
                 continue
-            table = split(page["bundles"])
+            table = [ref for (ref,) in struct.iter_unpack("72s", page["bundles"])]
             for part in page["parts"]:
                 rare = {key: dict(part.get(key, ())) for key in RARE}
-                above = part["folder"] + b"/" if part["folder"] else b""
                 for row, name in enumerate(part["names"]):
                     one = SimpleNamespace(**{key: part[key][row] for key in COLUMNS})
-                    one.path = b"" if part["folder"] is None and name == b"." else above + name
+                    one.path = b"" if name == b"." else os.path.join(part["folder"] or b"", name)
                     one.rare = {key: values[row] for key, values in rare.items() if row in values}
                     one.bundle = table[one.bundles] if one.bundles >= 0 else None
                     yield one
@@ -216,7 +200,8 @@ class Snapshot:
         for one in self.entries():
             self.attempt(functools.partial(self.place, target), one)
             later += [] if stat.S_ISREG(one.modes) else [one]
-        for one in sorted(reversed(later), key=lambda one: stat.S_ISDIR(one.modes)):
+        later.reverse()
+        for one in sorted(later, key=lambda one: stat.S_ISDIR(one.modes)):
             self.attempt(self.finish, one)
 
     def attempt(self, action: Callable[[SimpleNamespace], None], one: SimpleNamespace) -> None:
@@ -224,21 +209,21 @@ class Snapshot:
         try:
             action(one)
         except (OSError, *DAMAGE) as error:
-            self.tell(one.path, error)
+            self.damage += 1
+            print(f"{one.path!r}: {str(error) or 'does not open'}", file=sys.stderr)
 
     def place(self, target: bytes, one: SimpleNamespace) -> None:
         """Make the folders that lead to a name, and a regular file: whole, or not at all."""
-        first = one.rare.get("links", b"")
-        for path in filter(None, (one.path, first)):
-            if {b"", b".", b".."} & set(path.split(b"/")) or b"\0" in path:
+        for path in (one.path, one.rare.get("links", b"")):
+            if path and ({b"", b".", b".."} & set(path.split(b"/")) or b"\0" in path):
                 raise ValueError("a path that leads elsewhere")
         full = os.path.join(target, one.path)
         os.makedirs(full if stat.S_ISDIR(one.modes) else os.path.dirname(full), exist_ok=True)
         one.full = full  # only now: what has no such path is left alone by the later steps
         if stat.S_ISREG(one.modes):
-            if first:
-                with contextlib.suppress(OSError):
-                    return os.link(os.path.join(target, first), full, follow_symlinks=False)
+            with contextlib.suppress(KeyError, OSError):  # a hard link that cannot be made has its content as well
+                os.link(os.path.join(target, one.rare["links"]), full, follow_symlinks=False)
+                return
             try:
                 with open(full, "xb") as file:
                     self.pour(file, one)
@@ -246,11 +231,11 @@ class Snapshot:
                 os.unlink(full)
                 raise
             self.finish(one)
-        return None
 
     def pour(self, file: BinaryIO, one: SimpleNamespace) -> None:
         """Write a file's content into its runs of data; holes stay holes."""
-        refs = self.leaves(*one.rare["trees"]) if "trees" in one.rare else split(one.rare.get("chunks", b""))
+        few = struct.iter_unpack("72s", one.rare.get("chunks", b""))
+        refs = self.leaves(*one.rare["trees"]) if "trees" in one.rare else (ref for (ref,) in few)
         packed = self.bundle(one.bundle)[one.offsets : one.offsets + one.sizes] if one.bundle else b""
         runs, left = iter(one.rare.get("extents", [(0, one.sizes)])), 0
         for piece in itertools.chain([packed], map(self.chunk, refs)):
@@ -295,8 +280,9 @@ def main() -> int:
         parser.add_argument(name)
     given = parser.parse_args()
     cars = Cars(given.cars)
+    os.umask(0o077)
     if not given.root:
-        print("\n".join(sorted(cars.roots())))
+        sys.stdout.writelines(f"{line}\n" for line in sorted(cars.roots()))
         return 0
     try:
         keys = identities(Path(given.identity).read_text()) if given.identity else []
@@ -305,8 +291,8 @@ def main() -> int:
         Path(given.target).mkdir(parents=True)
         snapshot.restore(os.fsencode(os.path.abspath(given.target)))
     except (*DAMAGE, OSError, pyrage.DecryptError, InvalidSignature) as error:
-        print(f"cannot restore: {error or 'a signature does not hold'}", file=sys.stderr)
-        return 5 if isinstance(error, PermissionError | InvalidSignature) else 1
+        print(f"cannot restore: {str(error) or 'a signature does not hold'}", file=sys.stderr)
+        return 5 if isinstance(error, InvalidSignature) else 1
     return 4 if snapshot.damage else 0
 
 

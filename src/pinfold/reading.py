@@ -11,7 +11,9 @@ from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from pinfold.allocator import keep_buffers
 from pinfold.errors import Malformed, StoreError
+from pinfold.ipld import SeenMarks
 from pinfold.seal import refs
 from pinfold.seal.refs import MAX_DEPTH, Ref, Tree
 from pinfold.sources.directory import index
@@ -36,6 +38,7 @@ class Reader:
 
     def __init__(self, store: Store, opener: Opener, *, threads: int = 2, ahead: int = AHEAD) -> None:
         """`threads`: as many blocks are fetched and opened at once; `ahead`: chunks under way."""
+        keep_buffers()
         self._store = store
         self._opener = opener
         self._ahead = max(ahead, threads)
@@ -75,6 +78,8 @@ class Reader:
         """Chunks in order, with some under way ahead of the one that is taken."""
         under_way: deque[Future[bytes]] = deque()
         for ref in listed:
+            if not ref.length:
+                raise Malformed("list of chunks", "a chunk is empty")  # else a small tree never ends
             under_way.append(self.later(ref))
             if len(under_way) >= self._ahead:
                 yield under_way.popleft().result()
@@ -84,7 +89,7 @@ class Reader:
     def leaves(self, tree: Tree, lost: Lost | None = None) -> Iterator[Ref]:
         """The data refs below a tree; nodes that are damaged are told to `lost`, else raised."""
         if lost is None:
-            yield from refs.leaves(tree, self.open)
+            yield from refs.leaves(tree, self._node)
             return
         pending = [tree]
         while pending:
@@ -95,28 +100,47 @@ class Reader:
             try:
                 if one.depth > MAX_DEPTH:
                     raise Malformed("tree of refs", f"depth {one.depth} is out of bounds")
-                children = refs.split(self.open(one.root))
+                children = refs.split(self._node(one.root))
             except DAMAGE as error:
                 lost(one.root, error)
                 continue
             pending += [Tree(ref, one.depth - 1) for ref in reversed(children)]
+
+    def _node(self, ref: Ref) -> bytes:
+        packed = self.open(ref)
+        # With empty nodes a tree of six small blocks could be walked for ever and yield nothing.
+        if not packed:
+            raise Malformed("tree of refs", "a node is empty")
+        return packed
 
     def pages(self, tree: Tree | None, lost: Lost | None = None) -> Iterator[Page]:
         """The index pages in order; damaged ones are told to `lost`, else raised."""
         if tree is None:
             return
         under_way: deque[tuple[Ref, Future[Page]]] = deque()
-        for ref in self.leaves(tree, lost):
+        for ref in self._once(self.leaves(tree, lost), lost):
             under_way.append((ref, self._pool.submit(self._page, ref)))
             if len(under_way) >= self._ahead:
                 yield from _take(under_way, lost)
         while under_way:
             yield from _take(under_way, lost)
 
+    def _once(self, pages: Iterator[Ref], lost: Lost | None) -> Iterator[Ref]:
+        """Pages up to one that comes twice: no index has that, and a forged one could go on for ever."""
+        seen = SeenMarks()
+        for ref in pages:
+            if not seen.add(ref.cid):
+                error = Malformed("index", f"page {ref.cid} comes twice: forged")
+                if lost is None:
+                    raise error
+                lost(ref, error)
+                return
+            yield ref
+
     def raw_pages(self, tree: Tree | None) -> Iterator[bytes]:
         """The index pages as bytes, in order."""
         if tree is not None:
-            yield from self.stream(self.leaves(tree))
+            yield from self.stream(self._once(self.leaves(tree), None))
 
     def _page(self, ref: Ref) -> Page:
         return index.decode(self.open(ref))

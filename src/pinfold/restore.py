@@ -12,21 +12,22 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pinfold.errors import PinfoldError, UsageError
 from pinfold.reading import DAMAGE
 from pinfold.seal.refs import Tree
+from pinfold.sources.directory.cleaning import Cleaning
 from pinfold.sources.directory.entry import Chunks, Slice
 from pinfold.sources.directory.target import Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pinfold.reading import Reader
     from pinfold.seal.refs import Ref
     from pinfold.snapshot import Manifest
-    from pinfold.sources.directory.entry import Entry, Page, Part
+    from pinfold.sources.directory.entry import Entry, Page
     from pinfold.sources.directory.target import Target
 
 _WRITERS: Final = 2
@@ -63,6 +64,14 @@ class Choice:
     progress: Callable[[bytes, Restored], None] = lambda _, __: None
 
 
+class _Waiting(NamedTuple):
+    """A page under way: tasks, hard links to be made behind them, folders all of whose names came by then."""
+
+    tasks: list[Future[None]]
+    links: list[tuple[bytes, Entry]]
+    complete: list[tuple[bytes, set[bytes]]]
+
+
 class Restore:
     """One restore of one snapshot into one target."""
 
@@ -77,7 +86,16 @@ class Restore:
         self._failure: BaseException | None = None
         self._parents: set[bytes] = set()
         self._last = b""
-        self._naming: tuple[bytes, set[bytes]] | None = None
+        self._cleaning = self._clean() if choice.delete else None
+
+    def _clean(self) -> Cleaning | None:
+        unsaved = [str(error[0]) for error in self._manifest.errors if error]
+        if len(unsaved) >= MOST_TOLD:
+            # There may have been more than the manifest tells: what is not in the snapshot may well exist.
+            self._result.problem_count += 1
+            self._result.problems.append((b"", "nothing is removed: the backup could not save too many files"))
+            return None
+        return Cleaning(unsaved, whole=not self._manifest.options.get("one_file_system"))
 
     def run(self) -> Restored:
         """Write everything that is wanted.
@@ -92,14 +110,15 @@ class Restore:
                 raise UsageError("--delete would remove what --include leaves out; use one of them")
             self._find_parents(self._choice.wanted)
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="pinfold-restore") as pool:
-            waiting: deque[tuple[list[Future[None]], list[tuple[bytes, Entry]]]] = deque()
+            waiting: deque[_Waiting] = deque()
             for page in self._reader.pages(self._manifest.index, self._lost):
                 waiting.append(self._page(page, pool))
                 while len(waiting) > _PAGES_AHEAD:
                     self._settle(waiting.popleft())
             while waiting:
                 self._settle(waiting.popleft())
-        self._remove_others()
+        if self._cleaning is not None:
+            self._remove(self._cleaning.rest())
         self._target.finish()
         return self._result
 
@@ -116,15 +135,15 @@ class Restore:
                         self._parents.add(above)
         self._parents.add(b"")
 
-    def _page(self, page: Page, pool: ThreadPoolExecutor) -> tuple[list[Future[None]], list[tuple[bytes, Entry]]]:
+    def _page(self, page: Page, pool: ThreadPoolExecutor) -> _Waiting:
         """Make what needs no content, and hand files to the writers."""
         self._target.learn_owners(page.users, page.groups)
         bundles: dict[Ref, list[tuple[bytes, Entry]]] = {}
         tasks: list[Future[None]] = []
         links: list[tuple[bytes, Entry]] = []
         for part in page.parts:
-            if self._choice.delete:
-                self._names_of(part)
+            if self._cleaning is not None:
+                self._cleaning.take(part)
             for entry in part.entries:
                 path = part.path(entry)
                 if not self._is_wanted(path, entry):
@@ -141,7 +160,7 @@ class Restore:
         for ref, files in bundles.items():
             groups = (files[start : start + _GROUP] for start in range(0, len(files), _GROUP))
             tasks.extend(pool.submit(self._guard, self._write_small, ref, group) for group in groups)
-        return tasks, links
+        return _Waiting(tasks, links, [] if self._cleaning is None else self._cleaning.complete())
 
     def _is_wanted(self, path: bytes, entry: Entry) -> bool:
         wanted = self._choice.wanted
@@ -158,32 +177,23 @@ class Restore:
             self._target.special(path, entry)
             self._result.others += 1
 
-    def _names_of(self, part: Part) -> None:
-        """Gather a folder's names; a large folder's parts come one after another."""
-        if part.folder is None:
-            return
-        if self._naming is None or self._naming[0] != part.folder:
-            self._remove_others()
-            self._naming = (part.folder, set())
-        self._naming[1].update(entry.name for entry in part.entries)
+    def _remove(self, folders: Iterable[tuple[bytes, set[bytes]]]) -> None:
+        for folder, names in folders:
+            # Of what stood on a lost page nobody knows, so nothing is extraneous any more.
+            if not self._result.lost_pages:
+                self._result.removed += len(self._target.delete_extraneous(folder, names))
 
-    def _remove_others(self) -> None:
-        if self._naming is not None and not self._result.lost_pages:
-            removed = self._target.delete_extraneous(*self._naming)
-            self._result.removed += len(removed)
-        self._naming = None
-
-    def _settle(self, page: tuple[list[Future[None]], list[tuple[bytes, Entry]]]) -> None:
-        tasks, links = page
-        for task in tasks:
+    def _settle(self, page: _Waiting) -> None:
+        for task in page.tasks:
             task.result()
         if self._failure is not None:
             raise self._failure
-        for path, entry in links:
+        for path, entry in page.links:
             if entry.link is not None and self._target.hardlink(path, entry, entry.link):
                 self._count(path, 0)
             else:
                 self._write_large(path, entry)
+        self._remove(page.complete)
         self._choice.progress(self._last, self._result)
 
     def _guard(self, work: Callable[..., None], *values: object) -> None:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from pinfold.allocator import keep_buffers
 from pinfold.errors import PinfoldError
 from pinfold.ipld import CID
 from pinfold.seal.box import TooLarge
@@ -53,6 +54,7 @@ class Uploader:
         `doubted`: whether the block with this digest is put even where the store claims to have it.
         """
         self._doubted = doubted
+        keep_buffers()
         self._store = store
         self._sealer = sealer
         self._cache = cache

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pinfold.store import Counting, Fault, Faulty, FolderStore, MemoryStore, Mirror, Retry
 from pinfold.errors import Unavailable
+from pinfold.store import Counting, Fault, Faulty, FolderStore, MemoryStore, Mirror, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store.dags import file_tree, folder, noise, trie
 
 from pinfold.store import Collects
+from store.dags import file_tree, folder, noise, trie
 
 if TYPE_CHECKING:
     from pinfold.store import Store

@@ -7,18 +7,17 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from store.dags import folder, noise, raw, shapes, trie
 
 from pinfold.errors import Incomplete, Missing, Refused, StoreError
 from pinfold.ipld.cid import CID, IDENTITY, RAW
 from pinfold.store import Pin, PinState
+from store.dags import folder, noise, raw, shapes, trie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from store.dags import Block
-
     from pinfold.store import Store
+    from store.dags import Block
 
 
 def test_blocks_come_back_as_they_went(store: Store) -> None:
@@ -285,4 +284,3 @@ def test_close_may_be_called_twice(store: Store) -> None:
     store.put(noise(15, 3))
     store.close()
     store.close()
-

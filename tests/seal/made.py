@@ -36,6 +36,11 @@ def slot_of(key: OwnerKey, passphrase: Secret = PASSPHRASE, stretch: slots.Stret
     return slots.passphrase_slot(passphrase, "mine", key.secrets(), key.repository, chance(2), stretch)
 
 
+def age_slot_of(key: OwnerKey, recipient: str, label: str = "laptop") -> Slot:
+    """Return a slot for an age recipient."""
+    return slots.age_slot(recipient, label, key.secrets(), lambda data: key.hide(data, chance(3)))
+
+
 def keyring_of(key: OwnerKey, agents: Sequence[AgentKey] = (), slot_list: Sequence[Slot] = ()) -> Keyring:
     """Return the first keyring of a repository that these agents may sign for."""
     listed = [Agent(one.name, one.signer.public) for one in agents]

@@ -87,7 +87,7 @@ def test_changed_blocks_do_not_open(plain: bytes, data: st.DataObject) -> None:
 
 @given(plaintexts, st.integers(0, 71), st.integers(0, 7))
 def test_changed_refs_do_not_open(plain: bytes, at: int, bit: int) -> None:
-    """A ref with one bit changed opens nothing, unless that bit is of the hash or the block's size, which others check."""
+    """A ref with one bit changed opens nothing, but for bits of the hash and the block's size, which others check."""
     ref, block = sealed(plain)
     packed = bytearray(ref.packed)
     packed[at] ^= 1 << bit
@@ -122,9 +122,9 @@ def test_what_just_fits() -> None:
 
 @given(st.integers(0, 1 << 40))
 def test_padme(size: int) -> None:
-    """A Padmé size is at most 12 % above, 3 % from 64 KiB on, and its own Padmé size."""
+    """A Padmé size is at most 12 % above, a 32nd from 64 KiB on, and its own Padmé size."""
     padded = padme(size)
-    assert size <= padded <= size + size * (3 if size >= 1 << 16 else 12) // 100 + (size < 10)
+    assert size <= padded <= size + (size // 32 if size >= 1 << 16 else size * 12 // 100)
     assert padded == padme(padded)
 
 
@@ -147,9 +147,10 @@ def test_any_payload(payload: bytes, length: int) -> None:
     """Whatever a hostile agent seals, what opens is as long as its ref says, or it is a documented error."""
     ref, block = boxed(payload, length)
     try:
-        assert length == len(open_block(ref, block, 0))
-    except DOCUMENTED as error:
-        assert str(error)  # noqa: PT017  # either is right
+        found = open_block(ref, block, 0)
+    except DOCUMENTED:
+        return
+    assert length == len(found)
 
 
 @given(plaintexts, st.integers(-3, 3), st.binary(max_size=3))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from store.dags import noise, trie
 
 from pinfold.errors import Corrupt
 from pinfold.store import FolderStore
+from store.dags import noise, trie
 
 if TYPE_CHECKING:
     from pathlib import Path

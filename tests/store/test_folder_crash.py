@@ -14,9 +14,9 @@ import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from store.dags import folder, noise, trie
 
 from pinfold.store import FolderStore
+from store.dags import folder, noise, trie
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from store.dags import folder, noise
 
 from pinfold.errors import Full
 from pinfold.store import FolderStore
+from store.dags import folder, noise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

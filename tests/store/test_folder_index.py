@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from store.dags import folder, noise, trie
 
 from pinfold.errors import Corrupt, Missing, Unavailable
 from pinfold.store import FolderStore
+from store.dags import folder, noise, trie
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from store.dags import Dag
-
     from pinfold.ipld.cid import CID
+    from store.dags import Dag
 
 DAG = trie(1)
 

@@ -7,12 +7,12 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from store.dags import folder, noise, raw
 
 from pinfold.errors import Refused
 from pinfold.ipld import car
 from pinfold.ipld.folders import list_folder
 from pinfold.store import FolderStore, Pin
+from store.dags import folder, noise, raw
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,9 @@ def test_folders_of_names_go_with_their_last_pin(tmp_path: Path) -> None:
     assert [] == list((tmp_path / "store/pins").iterdir())
 
 
-@pytest.mark.parametrize("name", ["", "/a", "a/", "a//b", "..", "a/../b", "./a", ".a", "a\nb", "a\0b", "a\\b", "x" * 250])
+@pytest.mark.parametrize(
+    "name", ["", "/a", "a/", "a//b", "..", "a/../b", "./a", ".a", "a\nb", "a\0b", "a\\b", "x" * 250]
+)
 def test_odd_names_are_refused(tmp_path: Path, name: str) -> None:
     """No name leads out of pins/ or cannot be a path; the pin is not made."""
     block = raw(b"x")

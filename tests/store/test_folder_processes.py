@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from store.dags import folder, noise, trie
 
 from pinfold.errors import Refused
 from pinfold.store import FolderStore
+from store.dags import folder, noise, trie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from store.dags import folder, noise, raw, trie
 
 from pinfold.errors import Corrupt, Full, Missing, Refused, Unavailable
 from pinfold.store import (
@@ -21,6 +20,7 @@ from pinfold.store import (
     Retry,
     power,
 )
+from store.dags import folder, noise, raw, trie
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def test_retry_puts_a_broken_batch_again() -> None:
     blocks = noise(1, 100)
     memory = MemoryStore()
     faulty = Faulty(memory, Fault("put", frozenset({2, 3}), Unavailable("away"), after=5))
-    assert 100 * 200 == Retry(faulty, batch=2000, sleep=lambda _seconds: None).put(iter(blocks)) + 2 * 5 * 200
+    assert 95 * 200 == Retry(faulty, batch=2000, sleep=lambda _seconds: None).put(iter(blocks))
     assert dict(blocks) == {cid: memory.get(cid) for cid, _ in blocks}
 
 

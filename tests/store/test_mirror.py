@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from store.dags import Dag, folder, noise, trie
 
 from pinfold.errors import Corrupt, Full, Incomplete, Missing, Refused, Unavailable
 from pinfold.store import Fault, Faulty, FolderStore, MemoryStore, Mirror, Pin, PinState
+from store.dags import Dag, folder, noise, trie
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from store.dags import Dag, noise
 
 from pinfold.errors import Corrupt, Missing, Refused
 from pinfold.ipld.cid import CID
 from pinfold.ipld.files import add_file
 from pinfold.ipld.folders import build_folder
 from pinfold.store import MemoryStore, Pin, PlainFolder
+from store.dags import Dag, noise
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERRUPTED: Final = 130
-# A run makes many small objects and few cycles: fewer looks for cycles are 6 % of a first backup.
+# The engine makes many small objects and few cycles, which the collector would look at again and again.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
 
 

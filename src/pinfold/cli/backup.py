@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     exits=(3, 4, 5),
     returns=(
         "dry_run, sources: list of {source, path, outcome (made, unchanged, failed or counted), root, id, files {all,"
-        " new, changed, unmodified, gone}, folders, others, bytes, read_bytes, new_blocks, new_bytes, seconds, copies, short_of_copies,"
-        " problem_count, problems: list of {path, what}, notes: list of {path, what}, error}"
+        " new, changed, unmodified, gone}, folders, others, bytes, read_bytes, new_blocks, new_bytes, seconds, copies,"
+        " short_of_copies, problem_count, problems: list of {path, what}, notes: list of {path, what}, error}"
     ),
 )
 @click.argument("what", nargs=-1, metavar="[PATH|NAME]...")

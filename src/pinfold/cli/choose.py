@@ -33,8 +33,11 @@ def snapshot(found: Opened | Owned, text: str) -> Snapshot:
     except UsageError as error:
         if not text.startswith(_LATEST):
             raise
-        meant = closest(text.removeprefix(_LATEST), source_names(found).values())
-        raise UsageError(f"{error}" + (f"; did you mean {_LATEST}{meant}?" if meant else "")) from None
+        name = text.removeprefix(_LATEST)
+        meant = closest(name, source_names(found).values())
+        if meant is None:
+            raise
+        raise UsageError(f"no snapshot of {name} in {found.store.name}; did you mean {_LATEST}{meant}?") from error
 
 
 def listed(found: Opened | Owned, texts: Sequence[str]) -> list[Listed]:
@@ -100,6 +103,12 @@ def fitting(patterns: Sequence[str]) -> Fits:
         return folder_fits(path) if is_folder else rules.leaves_out(path, is_folder=False) or folder_fits(_above(path))
 
     return fits
+
+
+def matching(patterns: Sequence[str]) -> Fits:
+    """Whether a path itself fits one of the patterns."""
+    rules = Rules(patterns)
+    return rules.leaves_out
 
 
 def sources(found: Opened | Owned) -> Iterator[tuple[str, str]]:

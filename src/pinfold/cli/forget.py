@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from pinfold.cli import output
 from pinfold.cli import collect as garbage
+from pinfold.cli import output
 from pinfold.cli.options import DURATION, command
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def forget(
         damaged: list[Json] = []
         decisions = _named(found, snapshot) if snapshot else _judged(found, settings.keep, source, damaged)
         roots = [one.candidate.root for one in decisions if not one.keep]
+        sources = _sources(found, decisions)  # before unpinning: names are read from snapshots
         if roots and not dry_run:
             found.store.unpin(roots)
-        sources = _sources(found, decisions)
         freed = garbage.collect(call, found.store, dry_run=dry_run) if collect else None
         repository = found.repository
     call.out.document(

@@ -69,7 +69,7 @@ class Command(click.Command):
 
     def __init__(
         self,
-        *names: Any,
+        *names: Any,  # noqa: ANN401  # as click takes them
         examples: Sequence[str] = (),
         exits: Sequence[int] = (),
         returns: str = "",

@@ -80,14 +80,13 @@ def restore(
     if delete and wanted is not None:
         raise click.UsageError("--delete would remove what --include and --exclude leave out; use it without them")
     settings = call.settings()
-    with wiring.elsewhere(settings, snapshot) as alone:
-        with wiring.owned(alone or settings, call.ask) as owner:
-            made = choose.snapshot(owner, "latest" if alone else snapshot)
-            manifest = owner.manifest(made)
-            if dry_run:
-                return _rehearse(call, owner, made, manifest, wanted, target)
-            choice = _Choice(wanted, overwrite, delete, numeric_owner)
-            return _restore(call, owner, made, manifest, target, choice)
+    with wiring.elsewhere(settings, snapshot) as alone, wiring.owned(alone or settings, call.ask) as owner:
+        made = choose.snapshot(owner, "latest" if alone else snapshot)
+        manifest = owner.manifest(made)
+        if dry_run:
+            return _rehearse(call, owner, made, manifest, wanted, target)
+        choice = _Choice(wanted, overwrite, delete, numeric_owner)
+        return _restore(call, owner, made, manifest, target, choice)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

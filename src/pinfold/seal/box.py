@@ -142,7 +142,7 @@ def open_block(ref: Ref, block: bytes, generation: int) -> bytes:
 
 
 def padme(size: int) -> int:
-    """The Padmé size of `size` bytes: at most 12 % more, at most 3 % from 64 KiB on."""
+    """The Padmé size of `size` bytes: at most 12 % more, at most a 32nd from 64 KiB on."""
     if size < 2:
         return size
     exponent = size.bit_length() - 1

@@ -185,7 +185,10 @@ class Retry(Layer):
         return action()
 
     def put(self, blocks: Iterable[Block]) -> int:
-        """Put in batches, each tried again as a whole: put is idempotent."""
+        """Put in batches, each tried again as a whole: put is idempotent.
+
+        What an attempt stored before it broke off does not count as new.
+        """
         new = 0
         with self._store.session():
             for batch in _batches(blocks, self._batch):

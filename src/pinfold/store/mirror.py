@@ -30,10 +30,10 @@ class Mirror:
 
     def __init__(self, stores: Sequence[Store], *, min_copies: int | None = None) -> None:
         """`min_copies`: how many stores must prove a pin; all of them by default."""
-        if not stores or not 0 < (min_copies or 1) <= len(stores):
+        self._min = len(stores) if min_copies is None else min_copies
+        if not 0 < self._min <= len(stores):
             raise Refused(f"a mirror of {len(stores)} stores cannot keep {min_copies} copies")
         self._stores = list(stores)
-        self._min = min_copies or len(stores)
         self._aside: dict[int, str] = {}
         self._sessions = 0
         self._lock = Lock()

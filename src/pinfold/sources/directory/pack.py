@@ -55,8 +55,8 @@ class _InBundle:
         self.bundle = bundle
         self.offset = offset
 
-    def ready(self) -> bool:
-        return self.bundle.future is not None and self.bundle.future.done()
+    def ready(self, *, soon: bool) -> bool:
+        return self.bundle.future is not None and (soon or self.bundle.future.done())
 
     def content(self) -> Slice:
         assert self.bundle.future is not None  # noqa: S101  # callers flush first
@@ -75,8 +75,8 @@ class _InChunks:
     def __init__(self, futures: list[Future[Segments]]) -> None:
         self.futures = futures
 
-    def ready(self) -> bool:
-        return all(future.done() for future in self.futures)
+    def ready(self, *, soon: bool) -> bool:
+        return soon or all(future.done() for future in self.futures)
 
     def content(self) -> Chunks:
         return Chunks(tuple(future.result()[0][1] for future in self.futures))
@@ -90,7 +90,7 @@ class _SameAs:
     def __init__(self, first: Entry) -> None:
         self.first = first
 
-    def ready(self) -> bool:
+    def ready(self, *, soon: bool) -> bool:  # noqa: ARG002  # as its like
         return True
 
     def content(self) -> Slice | Chunks | Tree | None:
@@ -155,14 +155,14 @@ class Packer:
         self._files += len(part.entries)
         self._waiting = []
 
-    def settled(self, *, all_of_them: bool = False) -> Iterator[Part]:
-        """Parts that are complete, in order; with `all_of_them` waits for the rest."""
+    def settled(self, *, soon: bool = False, all_of_them: bool = False) -> Iterator[Part]:
+        """Parts that are complete, in order; `soon`: waits for what is under way, `all_of_them`: for the rest."""
         if all_of_them or self._files > 4 * _MOST_FILES:
             self._flush()
             all_of_them = True
         while self._queue:
             part, waiting = self._queue[0]
-            if not all_of_them and not all(promise.ready() for _, promise in waiting):
+            if not all_of_them and not all(promise.ready(soon=soon) for _, promise in waiting):
                 return
             for entry, promise in waiting:
                 entry.content = promise.content()

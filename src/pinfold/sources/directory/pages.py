@@ -24,6 +24,7 @@ _MOST_ROWS: Final = 8192
 # A page must fit a block even if nothing in it compresses.
 _MOST_BYTES: Final = 600 << 10
 _ROW_BYTES: Final = 64
+_OWNER_BYTES: Final = 80  # two names of up to 32 letters, and their numbers
 _SCALE: Final = 1 << 32
 
 
@@ -106,17 +107,28 @@ class IndexWriter:
 
 
 def _weight(part: Part) -> int:
-    """About how many bytes a part takes in its page."""
+    """At most how many bytes a part takes in its page, within a third."""
     total = len(part.folder or b"")
+    bundle: Ref | None = None
+    uid = gid = -1
     for entry in part.entries:
         total += _ROW_BYTES + len(entry.name)
-        if type(entry.content) is Slice:
+        if entry.uid != uid or entry.gid != gid:
+            uid, gid = entry.uid, entry.gid
+            total += _OWNER_BYTES
+        content = entry.content
+        if type(content) is Slice:
+            if content.ref is not bundle:
+                bundle = content.ref
+                total += refs.REF_BYTES
             continue
-        if isinstance(entry.content, Chunks):
-            total += len(entry.content.refs) * refs.REF_BYTES
+        if isinstance(content, Chunks):
+            total += len(content.refs) * refs.REF_BYTES
+        elif content is not None:
+            total += refs.REF_BYTES
         total += len(entry.target or b"")
     total += sum(len(entry.link or b"") + 24 * len(entry.extents or ()) for entry in part.entries)
-    total += sum(len(name) + len(value) for entry in part.entries for name, value in entry.xattrs)
+    total += sum(len(name) + len(value) + 16 for entry in part.entries for name, value in entry.xattrs)
     return total
 
 

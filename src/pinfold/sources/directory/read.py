@@ -50,32 +50,46 @@ def _open_plainly(name: bytes, folder_fd: int) -> int:
 def whole(fd: int, entry: Entry) -> tuple[bytes | None, bool]:
     """A small file's bytes, or None if it grew large; and whether it held still.
 
-    Reads at most twice; `entry` is brought up to date with what was read.  Raises Unreadable.
+    Reads at most twice.  `entry` then tells of the file as it was before it was read the last time: if
+    it changed under the reading, the next run sees another time and reads it again.  Raises Unreadable.
     """
     try:
-        for attempt in (1, 2):
-            data = _all(fd, entry.size)
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise Unreadable("is no regular file any more")
-            still = _held_still(entry, status)
-            if data is None:
-                _renew(entry, status)
-                return None, False
-            if still and len(data) == entry.size:
-                return data, True
-            _renew(entry, status)
-            if attempt == 1:
-                os.lseek(fd, 0, os.SEEK_SET)
+        data = _all(fd, entry.size)
+        status = _regular(fd)
+        if data is None or (_held_still(entry, status) and len(data) == entry.size):
+            return data, data is not None
+        _renew(entry, status)
+        os.lseek(fd, 0, os.SEEK_SET)
+        data = _all(fd, entry.size)
+        if data is None:
+            return None, False
+        still = _held_still(entry, _regular(fd)) and len(data) == entry.size
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error
-    assert data is not None  # noqa: S101  # the loop ran
     entry.size = len(data)
-    return data, False
+    return data, still
+
+
+def afresh(fd: int, entry: Entry) -> os.stat_result:
+    """The status of a file about to be read as a stream, which `entry` now tells of.  Raises Unreadable."""
+    try:
+        status = _regular(fd)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+    _renew(entry, status)
+    return status
+
+
+def _regular(fd: int) -> os.stat_result:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable("is no regular file any more")
+    return status
 
 
 def _all(fd: int, size: int) -> bytes | None:
-    data = os.read(fd, size + 1)
+    data = os.read(fd, min(size, SMALL) + 1)
     if len(data) == size:
         return data
     parts = [data]
@@ -90,13 +104,14 @@ def _all(fd: int, size: int) -> bytes | None:
 
 
 def held_still(fd: int, entry: Entry, read_bytes: int) -> bool:
-    """Whether a file read as a stream was the same at the end; brings `entry` up to date if not."""
-    status = os.fstat(fd)
-    if _held_still(entry, status) and read_bytes == entry.stored:
+    """Whether a file read as a stream was the same at the end.
+
+    If not, `entry` keeps the times it had before, so that the next run reads the file again.
+    """
+    if _held_still(entry, os.fstat(fd)) and read_bytes == entry.stored:
         return True
-    _renew(entry, status)
-    entry.size = read_bytes
-    entry.extents = None
+    if entry.extents is None:
+        entry.size = read_bytes
     return False
 
 
@@ -119,10 +134,15 @@ def _renew(entry: Entry, status: os.stat_result) -> None:
     entry.gid = status.st_gid
 
 
+def may_have_holes(status: os.stat_result) -> bool:
+    """Whether it is worth asking for holes."""
+    return status.st_size > _SMALLEST_SPARSE and status.st_blocks * 512 < status.st_size
+
+
 def extents(fd: int, status: os.stat_result) -> tuple[tuple[int, int], ...] | None:
     """The runs of data of a sparse file as (offset, length), or None for a file without holes."""
     size = status.st_size
-    if size <= _SMALLEST_SPARSE or status.st_blocks * 512 >= size:
+    if not may_have_holes(status):
         return None
     runs: list[tuple[int, int]] = []
     at = 0

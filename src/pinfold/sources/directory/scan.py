@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PART_ROWS: Final = 1024
+# An index holds paths of up to 65,536 bytes; a name is to fit behind this one.
+LONGEST_FOLDER: Final = (1 << 16) - 256
 # Reading must not look like using: root may leave access times alone.
 NOATIME: Final = os.O_NOATIME if hasattr(os, "O_NOATIME") and os.geteuid() == 0 else 0
 OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | NOATIME
@@ -99,7 +101,8 @@ class Walk:
                 os.close(fd)
 
     def _lone(self) -> Iterator[Seen]:
-        folder, name = os.path.split(os.path.abspath(self._root))  # noqa: PTH100  # bytes, and links kept
+        # A link given by name is followed, as one to a folder is.
+        folder, name = os.path.split(os.path.realpath(self._root))
         fd = os.open(folder or b"/", OPEN_FOLDER & ~_IGNORED_AT_START)
         try:
             status = os.stat(name, dir_fd=fd)
@@ -108,6 +111,9 @@ class Walk:
             os.close(fd)
 
     def _enter(self, path: bytes, name: bytes, fd: int) -> int | None:
+        if len(path) > LONGEST_FOLDER:
+            self._hears.problem(path, f"folder is left out: its path is longer than {LONGEST_FOLDER} bytes")
+            return None
         try:
             return os.open(name, OPEN_FOLDER, dir_fd=fd)
         except OSError as error:

@@ -56,7 +56,7 @@ class Directory:
 
     def options(self) -> dict[str, object]:
         """Settings that shaped the snapshot, for its manifest."""
-        return {"path": self._root, **self._settings.described}
+        return {"path": self._root, "one_file_system": self._settings.one_file_system, **self._settings.described}
 
     def run(self, sink: Sink, previous: Previous) -> Outcome:
         """Read the tree once; files that have not changed since `previous` are not read."""
@@ -98,9 +98,10 @@ class _Run:
     def run(self) -> Outcome:
         for seen in self._walk.parts():
             self._part(seen)
-            for part in self._packer.settled():
+            due = self._older.behind and self._sink.due()
+            for part in self._packer.settled(soon=due):
                 self._index.add(part)
-            if self._older.behind and self._sink.due():
+            if due:
                 self._sink.checkpoint(self._outcome())
         for part in self._packer.settled(all_of_them=True):
             self._index.add(part)
@@ -143,6 +144,8 @@ class _Run:
             counts.files_changed += 1
         path = part.path(entry)
         if first is not None:
+            # It may have changed since this name was looked at: what was read is what both names tell.
+            entry.size, entry.mtime, entry.ctime, entry.mode = first.size, first.mtime, first.ctime, first.mode
             entry.extents, entry.xattrs = first.extents, first.xattrs
             self._packer.same(entry, first)
             return True
@@ -160,8 +163,7 @@ class _Run:
             entry.xattrs = self._attributes(path, fd)
             if entry.size == 0 and status.st_size == 0:
                 return True
-            entry.extents = read.extents(fd, status)
-            if is_small(entry.size) and entry.extents is None:
+            if is_small(entry.size) and not read.may_have_holes(status):
                 data, still = read.whole(fd, entry)
                 if data is not None:
                     counts.read_bytes += len(data)
@@ -170,8 +172,8 @@ class _Run:
                     if data:
                         self._packer.small(path, entry, data)
                     return True
-                os.lseek(fd, 0, os.SEEK_SET)
             self._sink.progress(path, counts)
+            entry.extents = read.extents(fd, read.afresh(fd, entry))
             stream = read.Stream(fd, entry.extents, self._tell(path))
             self._packer.large(entry, stream.read)
             if not read.held_still(fd, entry, stream.read_bytes):

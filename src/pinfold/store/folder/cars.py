@@ -70,6 +70,8 @@ class Appender:
         self._rows: list[Row] = []
         self._flight: tuple[Future[None], int, int] | None = None
         self.unsynced: set[bytes] = set()
+        # A car that was cut is not gone on with: another process may have seen what was cut off.
+        self.was_cut = False
 
     @property
     def closed(self) -> bool:
@@ -145,6 +147,7 @@ class Appender:
         self.size = self._started = self._committed
 
     def _cut(self, size: int) -> None:
+        self.was_cut = True
         os.ftruncate(self._fd, size)
         os.lseek(self._fd, size, os.SEEK_SET)
 

@@ -12,11 +12,12 @@ In order, each step safe to be killed in:
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pinfold.errors import Corrupt, Missing, Unavailable
 from pinfold.ipld.cid import CID, SHA2_256
-from pinfold.store.folder.index import Row
+from pinfold.store.folder.index import Row, index_error
 from pinfold.store.folder.layout import sync_folder, translated
 from pinfold.store.folder.locks import Lease, leases, locked
 from pinfold.store.folder.marks import Marks
@@ -97,6 +98,12 @@ class Collection:
 
     def run(self, *, dry_run: bool, progress: Progress | None) -> Collected:
         """Collect.  Raises Refused, Full, Unavailable; what was freed by then stays freed."""
+        try:
+            return self._run(progress, dry_run=dry_run)
+        except sqlite3.Error as error:
+            raise index_error(error, str(self._layout.index)) from error
+
+    def _run(self, progress: Progress | None, *, dry_run: bool) -> Collected:
         total: int = self._db.execute("SELECT COUNT(*) FROM blocks").fetchone()[0]
         report = progress or (lambda _done, _total: None)
         self._mark(lambda done: report(min(done, total), total))

@@ -156,12 +156,10 @@ class Index:
 
     def _explain(self, error: sqlite3.DatabaseError) -> Full | Unavailable:
         """The store's word for `error`; a damaged database is thrown away, and the next use begins another."""
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-            return Full(f"no room left for {self._path}: free some, then run again")
         if _is_damage(error):
             self._throw_away()
             return Unavailable(f"index {self._path} was damaged ({error}) and will be built again: try again")
-        return Unavailable(f"index {self._path}: {error}")
+        return index_error(error, self._path)
 
     def _throw_away(self) -> None:
         """Remove the damaged database, unless somebody else has done so."""
@@ -305,6 +303,13 @@ def car_number(db: sqlite3.Connection, name: str) -> int:
     db.execute("INSERT OR IGNORE INTO cars(name, indexed) VALUES (?, 0)", (name,))
     number: int = db.execute("SELECT id FROM cars WHERE name = ?", (name,)).fetchone()[0]
     return number
+
+
+def index_error(error: sqlite3.Error, path: str) -> Full | Unavailable:
+    """What the database's `error` means for a store."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return Full(f"no room left for {path}: free some, then run again")
+    return Unavailable(f"index {path}: {error}")
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

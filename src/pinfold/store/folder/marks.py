@@ -40,7 +40,7 @@ class Marks:
         self.db.execute("ATTACH ? AS marks", (str(self._path),))
         self.db.execute("PRAGMA marks.journal_mode = OFF")
         self.db.execute("PRAGMA marks.synchronous = OFF")
-        self.db.execute("PRAGMA marks.cache_size = -65536")
+        self.db.execute("PRAGMA marks.cache_size = -32768")
         self.db.executescript(_SCHEMA)
         self.count = 0
 

@@ -30,12 +30,14 @@ class Cars:
     def read(self, row: Row, cid: CID) -> bytes:
         """The block at `row`, checked.  Raises Corrupt; Missing if the car is not there any more."""
         place = self._folder / row.car
-        try:
-            file = self._file(row.car)
-        except FileNotFoundError:
-            raise Missing(cid, str(place)) from None
         with translated(place):
+            try:
+                file = self._file(row.car)
+            except FileNotFoundError:
+                raise Missing(cid, str(place)) from None
             block = os.pread(file.fd, row.length, row.offset + row.head)
+        if len(block) < row.length:
+            raise Missing(cid, f"{place}, which ends before it")
         try:
             cid.verify(block, f"{place} at byte {row.offset}")
         except Malformed:

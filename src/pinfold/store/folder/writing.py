@@ -132,7 +132,9 @@ class Writers:
             except (OSError, StoreError):
                 appender.undo()
         except OSError:
-            appender.close()
+            appender.was_cut = True
+        if appender.was_cut:
+            appender.close()  # recovery seals it
         else:
             self._give_back(appender)
 
