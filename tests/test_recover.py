@@ -221,7 +221,6 @@ def test_tree_is_worth_restoring(tree: Path, passphrase_made: Made) -> None:
             rows[name].content for name in (b"large", b"middle", b"deep/001.txt", b"deep/002.txt")
         )
         holes = rows[b"sparse"].extents
-    print(one, two)
     assert (Tree, Chunks, Slice, Slice) == (type(large), type(middle), type(one), type(two))
     assert 2 == len(holes or ())
     assert (tree / "sparse").stat().st_blocks * 512 < (tree / "sparse").stat().st_size

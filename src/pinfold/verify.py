@@ -10,6 +10,7 @@ import random
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from pinfold import catalogue, snapshot
@@ -17,11 +18,12 @@ from pinfold.errors import Corrupt, PinfoldError
 from pinfold.ipld import CID, SeenMarks, list_folder
 from pinfold.ipld.cid import RAW
 from pinfold.reading import DAMAGE, Reader
-from pinfold.seal.refs import Tree
+from pinfold.seal.refs import Tree, split
 from pinfold.sources.directory.entry import Chunks, Slice
+from pinfold.store.layers import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
     from pinfold.catalogue import Listed
@@ -103,10 +105,10 @@ class Verification:
         except PinfoldError as error:
             self._damaged(error, f"snapshot {one.root}")
             return
-        self._blocks(made, pool)
-        self._manifest(made)
+        listed = self._blocks(made, pool)
+        self._small(made)
         if self._key is not None:
-            self._contents(made, self._key)
+            self._contents(made, self._key, listed)
 
     def fetch(self, cid: CID) -> bytes:
         """A block, hashed here whatever the store says."""
@@ -120,8 +122,12 @@ class Verification:
         name = getattr(error, "name", None)
         self.report.add(str(name) if name else what, f"{what}: {error}" if name else str(error))
 
-    def _blocks(self, made: Snapshot, pool: ThreadPoolExecutor) -> None:
-        """The set of blocks: as many and as large as signed, all there, and sound if they are read."""
+    def _blocks(self, made: Snapshot, pool: ThreadPoolExecutor) -> SeenMarks | None:
+        """The set of blocks: as many and as large as signed, all there, and sound if they are read.
+
+        Returns which they are, or None if the set itself is damaged.
+        """
+        listed = SeenMarks()
         count = total = 0
         batch: list[tuple[CID, int]] = []
         lost: list[PinfoldError] = []
@@ -131,6 +137,7 @@ class Verification:
                 total += size or 0
                 if str(cid).encode() != name or cid.codec != RAW:
                     self.report.add(str(cid), f"snapshot {made.root}: an entry of blocks/ is not named by its CID")
+                listed.add(cid)
                 batch.append((cid, size or 0))
                 if len(batch) >= _BATCH:
                     self._check(batch, made, pool)
@@ -140,10 +147,13 @@ class Verification:
         self._check(batch, made, pool)
         for one in lost:
             self._damaged(one, f"blocks/ of snapshot {made.root}")
+        if lost:
+            return None
         header = made.header
-        if not lost and (count, total) != (header.blocks_count, header.blocks_bytes):
+        if (count, total) != (header.blocks_count, header.blocks_bytes):
             signed = f"{header.blocks_count} of {header.blocks_bytes}"
             self.report.add(str(made.root), f"blocks/ lists {count} blocks of {total} bytes, signed were {signed}")
+        return listed
 
     def _check(self, batch: list[tuple[CID, int]], made: Snapshot, pool: ThreadPoolExecutor) -> None:
         fresh = [(cid, size) for cid, size in batch if self._seen.add(cid)]
@@ -178,13 +188,17 @@ class Verification:
             self._damaged(error, f"snapshot {made.root}")
         self.report.read += 1
 
-    def _manifest(self, made: Snapshot) -> None:
-        try:
-            snapshot.read_small(made.manifest, self.fetch, snapshot.MAX_MANIFEST, "manifest.age")
-        except PinfoldError as error:
-            self._damaged(error, f"manifest of snapshot {made.root}")
+    def _small(self, made: Snapshot) -> None:
+        """The files beside blocks/ that nothing else reads."""
+        for entry in list_folder(made.root, self.fetch):
+            name = _shown(entry.name)
+            try:
+                if entry.name != b"blocks":
+                    snapshot.read_small(entry.cid, self.fetch, snapshot.MAX_MANIFEST, name)
+            except PinfoldError as error:
+                self._damaged(error, f"{name} of snapshot {made.root}")
 
-    def _contents(self, made: Snapshot, key: OwnerKey) -> None:
+    def _contents(self, made: Snapshot, key: OwnerKey, listed: SeenMarks | None) -> None:
         """With a key: every ref is in blocks/, a sample opens, and damage is told by path."""
         try:
             manifest = made.open(key, self.fetch)
@@ -192,9 +206,10 @@ class Verification:
         except PinfoldError as error:
             self._damaged(error, f"manifest of snapshot {made.root}")
             return
-        reader = Reader(self._store, opener)
+        set_of_blocks = _Listed(self._store, listed)
+        reader = Reader(set_of_blocks, opener)
         try:
-            _Contents(self, made, reader).run(manifest.index)
+            _Contents(self, made, reader, set_of_blocks).run(manifest.index)
         finally:
             reader.close()
 
@@ -212,17 +227,41 @@ class Verification:
         self._damaged(error, what)
 
 
+class _Listed(Layer):
+    """A store that notes what is asked of it and blocks/ does not list.  `listed`: None where nobody knows."""
+
+    def __init__(self, store: Store, listed: SeenMarks | None) -> None:
+        super().__init__(store)
+        self._listed = listed
+        self._lock = Lock()
+        self._strange: list[CID] = []
+
+    def lacks(self, cid: CID) -> bool:
+        """Whether blocks/ does not list it; said once."""
+        with self._lock:
+            return self._listed is not None and self._listed.add(cid)
+
+    def get(self, cid: CID) -> bytes:
+        """The block; one that is not listed is noted."""
+        if self.lacks(cid):
+            self._strange.append(cid)
+        return super().get(cid)
+
+    def strange(self) -> list[CID]:
+        """What was noted since this was asked last."""
+        found, self._strange = self._strange, []
+        return found
+
+
 class _Contents:
     """The look inside one snapshot."""
 
-    def __init__(self, above: Verification, made: Snapshot, reader: Reader) -> None:
+    def __init__(self, above: Verification, made: Snapshot, reader: Reader, listed: _Listed) -> None:
         self._above = above
         self._made = made
         self._reader = reader
+        self._listed = listed
         self._tried = SeenMarks()
-        self._listed = SeenMarks()
-        for cid in _listed(made, above.fetch):
-            self._listed.add(cid)
 
     def run(self, index: Tree | None) -> None:
         """Every file of every page."""
@@ -236,18 +275,37 @@ class _Contents:
                         self._chunk(ref, path)
                 elif isinstance(content, Tree):
                     self._tree(content, path)
+        self._tell_strange(f"the index of snapshot {self._made.root}")
+
+    def _tell_strange(self, whose: str) -> None:
+        for cid in self._listed.strange():
+            self._above.report.add(str(cid), f"{whose} needs it, but blocks/ does not list it: forged")
 
     def _tree(self, tree: Tree, path: bytes) -> None:
-        try:
-            for ref in self._reader.leaves(tree):
-                self._chunk(ref, path)
-        except DAMAGE as error:
-            self._above.damaged_chunk(error, tree.root, self._file(path))
+        # A node that comes twice, as in a file of zeros, is looked at once: else a forged tree never ends.
+        seen: set[tuple[bytes, int]] = set()
+        pending = [tree]
+        while pending:
+            one = pending.pop()
+            if one.depth == 0:
+                self._chunk(one.root, path)
+                continue
+            if (one.root.digest, one.depth) in seen:
+                continue
+            seen.add((one.root.digest, one.depth))
+            try:
+                children = split(self._reader.open(one.root))
+            except DAMAGE as error:
+                self._above.damaged_chunk(error, one.root, self._file(path))
+                self._harmed(path)
+            else:
+                pending += [Tree(ref, one.depth - 1) for ref in reversed(children)]
+        self._tell_strange(self._file(path))
 
     def _chunk(self, ref: Ref, path: bytes) -> None:
         above = self._above
         if self._tried.add(ref.cid):
-            if self._listed.add(ref.cid):
+            if self._listed.lacks(ref.cid):
                 above.report.add(str(ref.cid), f"{self._file(path)} needs it, but blocks/ does not list it: forged")
             if not above.is_bad(ref) and above.sampled():
                 above.report.opened += 1
@@ -255,8 +313,14 @@ class _Contents:
                     self._reader.open(ref)
                 except DAMAGE as error:
                     above.damaged_chunk(error, ref, self._file(path))
-        if above.is_bad(ref) and len(above.report.files) < MOST_TOLD:
-            above.report.files.append((str(self._made.root), _shown(path)))
+        if above.is_bad(ref):
+            self._harmed(path)
+
+    def _harmed(self, path: bytes) -> None:
+        files = self._above.report.files
+        one = (str(self._made.root), _shown(path))
+        if len(files) < MOST_TOLD and files[-1:] != [one]:
+            files.append(one)
 
     def _file(self, path: bytes) -> str:
         return f"snapshot {self._made.root}, {_shown(path)}"
@@ -264,14 +328,6 @@ class _Contents:
     def _lost(self, ref: Ref, error: Exception) -> None:
         if isinstance(error, PinfoldError):
             self._above.damaged_chunk(error, ref, f"index of snapshot {self._made.root}")
-
-
-def _listed(made: Snapshot, get: Callable[[CID], bytes]) -> Iterator[CID]:
-    try:
-        for entry in list_folder(made.blocks, get):
-            yield entry.cid
-    except DAMAGE:
-        return  # told already when the set itself was checked
 
 
 def _shown(path: bytes) -> str:

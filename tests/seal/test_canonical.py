@@ -39,9 +39,10 @@ def test_same_bytes_or_refused(document: dict[str, object], at: int, put: bytes,
 def test_any_bytes(data: bytes) -> None:
     """Bytes of any kind are refused with one error, or are a document's one form."""
     try:
-        assert data == canonical.encode(canonical.decode(data, "x"))
-    except Malformed as error:
-        assert "x" == error.field  # noqa: PT017  # either is right
+        found = canonical.decode(data, "x")
+    except Malformed:
+        return
+    assert data == canonical.encode(found)
 
 
 @pytest.mark.parametrize(

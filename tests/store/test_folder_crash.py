@@ -62,7 +62,7 @@ def collect(store: FolderStore) -> None:
     store.collect()
 
 
-def run_and_die(path: Path, work: Callable[[FolderStore], None], at: int) -> int | None:
+def run_and_die(path: Path, work: Callable[[FolderStore], object], at: int) -> int | None:
     """Do `work` in a child that dies before system call number `at`; None if it died, else how many there were."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -78,7 +78,7 @@ def run_and_die(path: Path, work: Callable[[FolderStore], None], at: int) -> int
     return int(told)
 
 
-def _child(path: Path, work: Callable[[FolderStore], None], at: int, writing: int) -> NoReturn:
+def _child(path: Path, work: Callable[[FolderStore], object], at: int, writing: int) -> NoReturn:
     count = 0
 
     def before(_frame: object, event: str, function: Any) -> None:  # noqa: ANN401 (any built-in function)
@@ -125,6 +125,28 @@ def test_killed_at_any_call(tmp_path: Path, work: Callable[[FolderStore], None])
             assert all(whole(store, dag) for dag in expected)
             assert set() == store.has(cid for cid, _ in GARBAGE)
         assert [] == list((path / "writers").iterdir())
+
+
+def test_a_killed_collection_still_waits_for_sessions(tmp_path: Path) -> None:
+    """Wherever a collection is killed, the next one frees nothing that a session saw before either."""
+    path = tmp_path / "store"
+    FolderStore.create(path).close()
+    calls = run_and_die(path, lambda store: store.collect(), 0)
+    assert calls is not None
+    for point in sorted(random.Random(1).sample(range(1, calls + 1), POINTS)):
+        with FolderStore.open(path) as store:
+            store.put(THREE.blocks)
+            with store.session():
+                assert THREE.cids == store.has(THREE.cids)
+                run_and_die(path, lambda other: other.collect(), point)
+                store.collect()
+                store.collect()
+                store.pin(THREE.root, "three")
+            store.collect()
+            assert whole(store, THREE), point
+            store.unpin([THREE.root])
+            store.collect()
+            assert set() == store.has(THREE.cids), point
 
 
 def test_a_torn_tail_is_cut_at_every_byte(tmp_path: Path) -> None:

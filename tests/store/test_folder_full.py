@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from store.dags import Block
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
@@ -53,18 +55,22 @@ def test_a_full_disk_tears_nothing(small_disk: Path) -> None:
 
 def test_a_full_disk_in_the_middle_of_a_session(small_disk: Path) -> None:
     """Put after put until nothing fits: each either stored all or raised Full, and the store opens again."""
-    stored = []
+    stored: list[Block] = []
     with FolderStore.create(small_disk / "store") as store, store.session():
         with pytest.raises(Full):
-            for seed in range(100):
-                blocks = noise(seed, 4, 20_000)
-                store.put(blocks)
-                stored += blocks
+            _put_until_full(store, stored)
         assert len(stored) > 50
         assert dict(stored) == {cid: store.get(cid) for cid, _ in stored}
     with FolderStore.open(small_disk / "store") as store:
         assert dict(stored) == {cid: store.get(cid) for cid, _ in stored}
         assert [] == list(store.check())
+
+
+def _put_until_full(store: FolderStore, stored: list[Block]) -> None:
+    for seed in range(100):
+        blocks = noise(seed, 4, 20_000)
+        store.put(blocks)
+        stored += blocks
 
 
 def test_a_collection_frees_a_full_disk(small_disk: Path) -> None:

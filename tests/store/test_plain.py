@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pinfold.errors import Corrupt, Missing, Refused
-from pinfold.ipld.cid import CID
 from pinfold.ipld.files import add_file
 from pinfold.ipld.folders import build_folder
 from pinfold.store import MemoryStore, Pin, PlainFolder
@@ -15,6 +14,8 @@ from store.dags import Dag, noise
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pinfold.ipld.cid import CID
 
 FILES = {
     "README.txt": b"read me",

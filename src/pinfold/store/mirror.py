@@ -180,9 +180,9 @@ class Mirror:
 
     def _judge(self, errors: Sequence[tuple[Store, StoreError]], among: int) -> None:
         """Set aside the stores that failed.  What all of them refuse alike is the caller's fault: that is raised."""
-        if errors and len(errors) == among and len({type(error) for _, error in errors}) == 1:
-            if not isinstance(errors[0][1], Full | Unavailable):
-                raise errors[0][1]
+        alike = len(errors) == among and len({type(error) for _, error in errors}) == 1
+        if alike and not isinstance(errors[0][1], Full | Unavailable):
+            raise errors[0][1]
         for store, error in errors:
             self._set_aside(store, error)
 

@@ -18,9 +18,9 @@ from pinfold.errors import Unavailable
 from pinfold.ipld import car
 from pinfold.ipld.cid import CID
 from pinfold.ipld.folders import build_folder
-from pinfold.store.folder.index import CarRow, Row
 from pinfold.store.folder.layout import sync_folder, translated
 from pinfold.store.folder.locks import open_locked
+from pinfold.store.folder.rows import CarRow, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

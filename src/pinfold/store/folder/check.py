@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pinfold.store.folder.index import Index, Row
+    from pinfold.store.folder.index import Index
     from pinfold.store.folder.layout import Layout
     from pinfold.store.folder.pins import Pins
+    from pinfold.store.folder.rows import Row
 
     Finding = tuple[str, str]
     Progress = Callable[[int, int], None]

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pinfold.errors import Corrupt, Missing, Unavailable
 from pinfold.ipld.cid import CID, SHA2_256
-from pinfold.store.folder.index import Row, index_error
+from pinfold.store.folder.index import index_error
 from pinfold.store.folder.layout import sync_folder, translated
 from pinfold.store.folder.locks import Lease, leases, locked
 from pinfold.store.folder.marks import Marks
+from pinfold.store.folder.rows import Row
 from pinfold.store.seam import Collected
 
 if TYPE_CHECKING:

@@ -13,85 +13,16 @@ import sqlite3
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 from pinfold.errors import Full, Unavailable
 from pinfold.store.folder.locks import locked
+from pinfold.store.folder.rows import ADD, HAS, MANY, OF_CARS, PRESERVE, SCHEMA, SPARES, CarRow, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pinfold.store.folder.layout import Layout
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS cars(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
-    indexed INTEGER NOT NULL, sealed INTEGER NOT NULL DEFAULT 0, listing INTEGER);
-CREATE TABLE IF NOT EXISTS blocks(
-    digest BLOB PRIMARY KEY, codec INTEGER NOT NULL, car INTEGER NOT NULL, offset INTEGER NOT NULL,
-    head INTEGER NOT NULL, length INTEGER NOT NULL, condemned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spares(
-    digest BLOB NOT NULL, codec INTEGER NOT NULL, car INTEGER NOT NULL, offset INTEGER NOT NULL,
-    head INTEGER NOT NULL, length INTEGER NOT NULL, PRIMARY KEY(digest, car, offset)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS waiting(generation INTEGER NOT NULL, lease TEXT NOT NULL, PRIMARY KEY(generation, lease));
-PRAGMA user_version = 1;
-"""
-# SQLite compiles a text once for each number of digests asked for: few sizes keep the plans cached.
-_SIZES: Final = (256, 16, 1)
-# What is put into these texts below are question marks and names of tables, never what came from outside.
-_ASK: Final = (
-    "SELECT b.digest, b.codec, c.name, b.offset, b.head, b.length, b.condemned"
-    " FROM blocks b JOIN cars c ON c.id = b.car"
-)
-_MANY: Final = {size: f"{_ASK} WHERE b.digest IN ({','.join('?' * size)})" for size in _SIZES}
-_HAS: Final = {
-    size: f"SELECT digest FROM blocks WHERE condemned = 0 AND digest IN ({','.join('?' * size)})"  # noqa: S608
-    for size in _SIZES
-}
-_SPARES: Final = (
-    "SELECT s.digest, s.codec, c.name, s.offset, s.head, s.length, 0 FROM spares s JOIN cars c ON c.id = s.car"
-    " WHERE s.digest = ?"
-)
-_OF_CARS: Final = (
-    f"{_ASK} WHERE b.car IN (SELECT id FROM cars WHERE name IN ({{}})) UNION ALL"  # noqa: S608
-    " SELECT s.digest, s.codec, c.name, s.offset, s.head, s.length, 0 FROM spares s JOIN cars c ON c.id = s.car"
-    " WHERE c.name IN ({}) ORDER BY 4"
-)
-_PRESERVE: Final = (
-    "INSERT OR IGNORE INTO spares SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM blocks"
-    " WHERE digest = ?1 AND condemned = 0 AND (car != ?3 OR offset != ?4)"
-)
-_ADD: Final = (
-    "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT(digest) DO UPDATE SET codec = excluded.codec,"
-    " car = excluded.car, offset = excluded.offset, head = excluded.head, length = excluded.length, condemned = 0"
-    " WHERE condemned > 0"
-)
-
-
-class Row(NamedTuple):
-    """One block in one car: `offset` of its section, `head` bytes of length and CID, then `length` bytes."""
-
-    digest: bytes
-    codec: int
-    car: str
-    offset: int
-    head: int
-    length: int
-    condemned: int = 0
-
-    @property
-    def end(self) -> int:
-        """The offset behind the block."""
-        return self.offset + self.head + self.length
-
-
-class CarRow(NamedTuple):
-    """What is known of one car: how far it is indexed; where its own listing starts, if known."""
-
-    name: str
-    indexed: int
-    sealed: bool
-    listing: int | None
 
 
 class Index:
@@ -146,7 +77,7 @@ class Index:
             db.execute("PRAGMA cache_size = -16384")
             if db.execute("PRAGMA user_version").fetchone()[0] != 1:
                 self.is_stale = True
-                db.executescript(_SCHEMA)
+                db.executescript(SCHEMA)
         except BaseException:
             db.close()
             raise
@@ -199,22 +130,22 @@ class Index:
 
     def has(self, digests: Iterable[bytes]) -> set[bytes]:
         """Those that are stored and not condemned."""
-        return {row[0] for row in self._ask_many(_HAS, list(digests))}
+        return {row[0] for row in self._ask_many(HAS, list(digests))}
 
     def rows(self, digests: Iterable[bytes]) -> list[Row]:
         """Where these blocks lie, condemned ones included."""
-        return [Row._make(row) for row in self._ask_many(_MANY, list(digests))]
+        return [Row._make(row) for row in self._ask_many(MANY, list(digests))]
 
     def row(self, digest: bytes) -> Row | None:
         """Where one block lies, condemned or not."""
         with self.connected() as db:
-            found = db.execute(_MANY[1], (digest,)).fetchone()
+            found = db.execute(MANY[1], (digest,)).fetchone()
         return None if found is None else Row._make(found)
 
     def spares(self, digest: bytes) -> list[Row]:
         """Further copies of one block."""
         with self.connected() as db:
-            return [Row._make(row) for row in db.execute(_SPARES, (digest,))]
+            return [Row._make(row) for row in db.execute(SPARES, (digest,))]
 
     def rows_of(self, names: Sequence[str]) -> dict[str, list[Row]]:
         """All that the index knows to lie in these cars, spares included, by offset.
@@ -224,7 +155,7 @@ class Index:
         found: dict[str, list[Row]] = {name: [] for name in names}
         marks = ",".join("?" * len(names))
         with self.connected() as db:
-            for values in db.execute(_OF_CARS.format(marks, marks), (*names, *names)):
+            for values in db.execute(OF_CARS.format(marks, marks), (*names, *names)):
                 row = Row._make(values)
                 found[row.car].append(row)
         return found
@@ -254,8 +185,8 @@ class Index:
         with self.writing() as db:
             number = car_number(db, car.name)
             values = [(row.digest, row.codec, number, row.offset, row.head, row.length) for row in rows]
-            db.executemany(_PRESERVE, values)
-            db.executemany(_ADD, values)
+            db.executemany(PRESERVE, values)
+            db.executemany(ADD, values)
             db.execute(
                 "UPDATE cars SET indexed = ?, sealed = ?, listing = ? WHERE id = ?",
                 (car.indexed, car.sealed, car.listing, number),

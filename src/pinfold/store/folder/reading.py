@@ -1,4 +1,8 @@
-"""get: from the index to checked bytes, with few open files and few system calls."""
+"""get, has, and the proof of a pin: from the index to checked bytes, with few open files and system calls.
+
+The index may be behind the cars when another process works on them.  So what it knows of and is not
+there, or is asked for and not known, is looked for once more after the index was brought level.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,105 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import Corrupt, Malformed, Missing
+from pinfold.ipld.cid import IDENTITY, SHA2_256
 from pinfold.store.folder.layout import translated
+from pinfold.store.prove import batches, prove
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from pinfold.ipld.cid import CID
-    from pinfold.store.folder.index import Row
+    from pinfold.store.folder.index import Index
+    from pinfold.store.folder.layout import Layout
+    from pinfold.store.folder.rows import Row
 
 _OPEN_CARS: Final = 32
+
+
+class Blocks:
+    """The blocks of one store folder, for reading."""
+
+    def __init__(self, layout: Layout, index: Index, follow: Callable[[], bool]) -> None:
+        """`follow` brings the index level if the cars have changed, and tells whether they had."""
+        self._name = str(layout.path)
+        self._index = index
+        self._follow = follow
+        self._cars = Cars(layout.cars)
+
+    def get(self, cid: CID) -> bytes:
+        """The block, from another copy if the first is damaged.  Raises Missing, Corrupt."""
+        if cid.hash_code == IDENTITY:
+            return cid.digest
+        if cid.hash_code != SHA2_256:
+            raise Missing(cid, self._name)
+        try:
+            return self._read(cid)
+        except Missing:
+            if not self._follow():
+                raise
+        return self._read(cid)
+
+    def has(self, cids: Iterable[CID]) -> set[CID]:
+        """Those that are stored and not condemned."""
+        found: set[CID] = set()
+        for batch in batches(cids):
+            found |= _present(batch, self._index.has)
+        return found
+
+    def prove(self, root: CID, proved: CID | None = None) -> None:
+        """Raise Incomplete unless everything below `root` is there, in cars that are long enough.
+
+        Condemned blocks count: a pin saves them.
+        """
+        sizes: dict[str, int] = {}
+        prove(root, self.get, lambda cids: _present(cids, lambda wanted: self._whole(list(wanted), sizes)), proved)
+
+    def close(self) -> None:
+        """Close the cars."""
+        self._cars.close()
+
+    def _read(self, cid: CID) -> bytes:
+        for _ in range(3):  # a collection may move the block between the look and the reading
+            row = self._index.row(cid.digest)
+            if row is None:
+                break
+            try:
+                return self._cars.read(row, cid)
+            except Missing:
+                continue
+            except Corrupt:
+                return self._read_spare(cid)
+        raise Missing(cid, self._name)
+
+    def _read_spare(self, cid: CID) -> bytes:
+        for row in self._index.spares(cid.digest):
+            try:
+                return self._cars.read(row, cid)
+            except (Corrupt, Missing):
+                continue
+        raise Corrupt(cid, self._name)
+
+    def _whole(self, digests: list[bytes], sizes: dict[str, int]) -> set[bytes]:
+        found = self._whole_rows(digests, sizes)
+        if len(found) < len(set(digests)) and self._follow():
+            found = self._whole_rows(digests, sizes)
+        return found
+
+    def _whole_rows(self, digests: list[bytes], sizes: dict[str, int]) -> set[bytes]:
+        """Those whose car is as long as it must be; `sizes` remembers the lengths seen."""
+        found = set()
+        for row in self._index.rows(digests):
+            if row.end > sizes.get(row.car, 0):
+                sizes[row.car] = self._cars.size(row.car)
+            if row.end <= sizes[row.car]:
+                found.add(row.digest)
+        return found
+
+
+def _present(cids: list[CID], known: Callable[[Iterable[bytes]], set[bytes]]) -> set[CID]:
+    found = known(cid.digest for cid in cids if cid.hash_code == SHA2_256)
+    return {cid for cid in cids if cid.hash_code == IDENTITY or (cid.digest in found and cid.hash_code == SHA2_256)}
 
 
 class Cars:

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, BinaryIO
 from pinfold.errors import Full, Malformed
 from pinfold.ipld import car
 from pinfold.store.folder.cars import OPENING, seal
-from pinfold.store.folder.index import CarRow, Index, Row
 from pinfold.store.folder.layout import translated
 from pinfold.store.folder.locks import locked, open_locked
+from pinfold.store.folder.rows import CarRow, Row
 from pinfold.store.folder.scan import Gap, first_section, is_good, sections
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pinfold.store.folder.index import Index
     from pinfold.store.folder.layout import Layout
 
 _ROWS: int = 1 << 16

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from pinfold.errors import Corrupt, Malformed
 from pinfold.ipld import car, varint
 from pinfold.store.folder.cars import OPENING
-from pinfold.store.folder.index import Row
+from pinfold.store.folder.rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pinfold.clock import SystemClock
-from pinfold.errors import Corrupt, Missing, Refused, Unavailable
-from pinfold.ipld.cid import CID, IDENTITY, SHA2_256
+from pinfold.errors import Refused, Unavailable
 from pinfold.store.folder.check import check
 from pinfold.store.folder.collect import Collection
-from pinfold.store.folder.index import Index, Row
+from pinfold.store.folder.index import Index
 from pinfold.store.folder.layout import Layout, translated
 from pinfold.store.folder.locks import locked, locked_alone
 from pinfold.store.folder.pins import Pins, check_name
-from pinfold.store.folder.reading import Cars
+from pinfold.store.folder.reading import Blocks
 from pinfold.store.folder.recover import refresh
 from pinfold.store.folder.writing import Writers
-from pinfold.store.prove import batches, prove
 from pinfold.store.seam import Block, Collected, CopyStatus, Pin, PinState, PinStatus, Usage
 
 if TYPE_CHECKING:
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pinfold.clock import Clock
+    from pinfold.ipld.cid import CID
 
 
 class FolderStore:
@@ -47,7 +46,7 @@ class FolderStore:
             scratch = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="pinfold-index-"))
             index_path = str(Path(scratch) / "index.db")
         self._index = Index(layout, index_path)
-        self._cars = Cars(layout.cars)
+        self._blocks = Blocks(layout, self._index, self._follow)
         self._pins = Pins(layout)
         self._writers = Writers(layout, self._index, clock or SystemClock())
         self._seen: object = None
@@ -94,26 +93,13 @@ class FolderStore:
 
     def get(self, cid: CID) -> bytes:
         """The block, from another copy if the first is damaged.  Raises Missing, Corrupt."""
-        if cid.hash_code == IDENTITY:
-            return cid.digest
-        if cid.hash_code != SHA2_256:
-            raise Missing(cid, self.name)
         self._level()
-        try:
-            return self._read(cid)
-        except Missing:
-            if not self._news():
-                raise
-        self.refresh()
-        return self._read(cid)
+        return self._blocks.get(cid)
 
     def has(self, cids: Iterable[CID]) -> set[CID]:
         """Those that are stored and not about to be collected."""
         self._level()
-        found: set[CID] = set()
-        for batch in batches(cids):
-            found |= self._present(batch, self._index.has)
-        return found
+        return self._blocks.has(cids)
 
     def pin(self, root: CID, name: str, *, replaces: CID | None = None) -> PinStatus:
         """Keep what is below `root`.  Raises Incomplete, Corrupt, Refused (read-only, a name no path can bear)."""
@@ -123,9 +109,9 @@ class FolderStore:
         # Shared with other pins, against the moment in which a collection deletes.
         with locked(self._layout.locks / "sweep", shared=True):
             proved = replaces if replaces is not None and self._pins.since(replaces) else None
-            self._prove(root, proved)
-            self._pins.keep(root, name, replaces)
-        return self.status(root)
+            self._blocks.prove(root, proved)
+            since = self._pins.keep(root, name, replaces)
+        return self._status(root, since)
 
     def unpin(self, roots: Iterable[CID]) -> None:
         """Remove pin files."""
@@ -138,7 +124,9 @@ class FolderStore:
 
     def status(self, root: CID) -> PinStatus:
         """One copy: pinned here since the pin file was written, or absent."""
-        since = self._pins.since(root)
+        return self._status(root, self._pins.since(root))
+
+    def _status(self, root: CID, since: str | None) -> PinStatus:
         state = PinState.ABSENT if since is None else PinState.PINNED
         return PinStatus(root, (CopyStatus(self.name, state, since or ""),))
 
@@ -168,7 +156,7 @@ class FolderStore:
     def check(self, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[str, str]]:
         """Re-hash every block and prove every pin; yield (CID, why) for all that is damaged or lost."""
         self.refresh()
-        return check(self._layout, self._index, self._pins, self._prove, progress)
+        return check(self._layout, self._index, self._pins, self._blocks.prove, progress)
 
     def replace(self, block: Block) -> None:
         """Take this copy instead of the one that is there.  Raises Corrupt if it is bad itself."""
@@ -189,7 +177,7 @@ class FolderStore:
     def close(self) -> None:
         """Seal the cars being written; close everything."""
         self._writers.close()
-        self._cars.close()
+        self._blocks.close()
         self._index.close()
         self._resources.close()
 
@@ -206,54 +194,9 @@ class FolderStore:
         with translated(self._layout.cars):
             return self._layout.cars.stat().st_mtime_ns
 
-    def _news(self) -> bool:
-        return self._state() != self._seen or not self._index.is_current()
-
-    def _read(self, cid: CID) -> bytes:
-        for _ in range(3):  # a collection may move the block between the look and the reading
-            row = self._index.row(cid.digest)
-            if row is None:
-                break
-            try:
-                return self._cars.read(row, cid)
-            except Missing:
-                continue
-            except Corrupt:
-                return self._read_spare(cid)
-        raise Missing(cid, self.name)
-
-    def _read_spare(self, cid: CID) -> bytes:
-        for row in self._index.spares(cid.digest):
-            try:
-                return self._cars.read(row, cid)
-            except (Corrupt, Missing):
-                continue
-        raise Corrupt(cid, self.name)
-
-    def _present(self, cids: list[CID], known: Callable[[Iterable[bytes]], set[bytes]]) -> set[CID]:
-        found = known(cid.digest for cid in cids if cid.hash_code == SHA2_256)
-        return {cid for cid in cids if cid.hash_code == IDENTITY or (cid.digest in found and cid.hash_code == SHA2_256)}
-
-    def _prove(self, root: CID, proved: CID | None = None) -> None:
-        sizes: dict[str, int] = {}
-        prove(root, self.get, lambda cids: self._present(cids, lambda wanted: self._whole(wanted, sizes)), proved)
-
-    def _whole(self, digests: Iterable[bytes], sizes: dict[str, int]) -> set[bytes]:
-        """Those whose car is there and long enough; condemned ones count, a pin saves them."""
-        wanted = list(digests)
-        found = self._whole_rows(self._index.rows(wanted), sizes)
-        if len(found) < len(set(wanted)) and self._news():
+    def _follow(self) -> bool:
+        """Refresh if somebody may have changed the cars; return whether so."""
+        news = self._state() != self._seen or not self._index.is_current()
+        if news:
             self.refresh()
-            found = self._whole_rows(self._index.rows(wanted), sizes)
-        return found
-
-    def _whole_rows(self, rows: list[Row], sizes: dict[str, int]) -> set[bytes]:
-        found = set()
-        for row in rows:
-            if row.car not in sizes:
-                sizes[row.car] = self._cars.size(row.car)
-            if row.end > sizes[row.car]:
-                sizes[row.car] = self._cars.size(row.car)
-            if row.end <= sizes[row.car]:
-                found.add(row.digest)
-        return found
+        return news

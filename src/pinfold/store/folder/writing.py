@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pinfold.clock import Clock
-    from pinfold.store.folder.index import Index, Row
+    from pinfold.store.folder.index import Index
     from pinfold.store.folder.layout import Layout
+    from pinfold.store.folder.rows import Row
     from pinfold.store.seam import Block
 
 _BATCH_BYTES: Final = 2 << 20

@@ -1,0 +1,136 @@
+"""How a run is measured: wall time, CPU time, peak memory, bytes stored, and a disk at rest before it.
+
+Peak memory is that of a tool's largest process, as the kernel counts it; no tool here runs more than one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from data import names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from peers import Command, Tool
+
+_PIECE: Final = 1 << 20
+_PROBE_FILES: Final = 2000
+# ext4 takes no inode again for up to 35 s after it was freed, and looks past each such one anew: creating files is
+# 4 to 8 times slower for about 45 s after 100,000 were removed.
+_MANY_FILES: Final = 10_000
+_REST_SECONDS: Final = 45.0
+_MOST_REST_SECONDS: Final = 180.0
+_AS_FAST: Final = 1.3
+
+
+class RunFailedError(Exception):
+    """A tool failed; the message says how and what it said last."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a tool took.  Seconds and MB (10^6 bytes)."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def timed(tool: Tool, command: Command) -> Run:
+    """Run a command of the tool.  Raises RunFailedError."""
+    log = tool.folder / "said"
+    os.sync()
+    with log.open("wb") as said:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command.words,
+            cwd=command.folder or tool.home,
+            env=tool.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if not tool.is_fine(process.returncode):
+        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        raise RunFailedError(f"{' '.join(command.words[:3])} ended with {process.returncode}: {''.join(last)}")
+    return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)
+
+
+def stored(folder: Path) -> float:
+    """MB that a folder takes on its disk, as `du` counts."""
+    return sum(entry.stat(follow_symlinks=False).st_blocks for entry in names(folder)) * 512 / 1e6
+
+
+def warm(folder: Path, *, contents: bool) -> None:
+    """Read all of a folder once (or only what `stat` tells), so that no tool is the first to do so."""
+    piece = bytearray(_PIECE)
+    for entry in names(folder):
+        if not entry.is_file(follow_symlinks=False):
+            continue
+        if not contents:
+            entry.stat(follow_symlinks=False)
+            continue
+        with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123  # a Path each: 2 s for 100,000 files
+            while file.readinto(piece):
+                pass
+
+
+class Disk:
+    """The disk below a folder, and whether it creates files as fast as at the start."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where trees are restored; where fresh files land depends on the folder above them."""
+        self._folder = folder
+        self._probes = 0
+        self._usual = min(self._probe() for _ in range(3))
+
+    def remove(self, folders: list[Path]) -> None:
+        """Remove folders and wait until the disk is at rest again; never between two runs that are compared."""
+        count = 0
+        for folder in folders:
+            if folder.exists():
+                count += sum(1 for _ in names(folder))
+                shutil.rmtree(folder)
+        os.sync()
+        if count >= _MANY_FILES:
+            self._rest()
+
+    def close(self) -> None:
+        """Remove the probes, which stayed so as to disturb nothing."""
+        for number in range(self._probes):
+            shutil.rmtree(self._folder / f"probe-{number}")
+
+    def _rest(self) -> None:
+        started = time.monotonic()
+        time.sleep(_REST_SECONDS)
+        while (took := self._probe()) > self._usual * _AS_FAST:
+            waited = time.monotonic() - started
+            if waited > _MOST_REST_SECONDS:
+                print(f"  the disk creates files {took / self._usual:.1f} times slower than at the start; going on")
+                return
+            time.sleep(5)
+
+    def _probe(self) -> float:
+        """Seconds that creating 2,000 files takes."""
+        probe = self._folder / f"probe-{self._probes}"
+        probe.mkdir()
+        self._probes += 1
+        os.sync()
+        started = time.perf_counter()
+        for number in range(_PROBE_FILES):
+            os.close(os.open(f"{probe}/{number}", os.O_CREAT | os.O_WRONLY, 0o600))
+        return time.perf_counter() - started
