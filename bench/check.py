@@ -49,17 +49,16 @@ def _entry(left: Path, right: Path) -> str:
     wanted, got = left.lstat(), right.lstat()
     if wanted.st_mode != got.st_mode:
         return f"mode {stat.filemode(wanted.st_mode)} became {stat.filemode(got.st_mode)}"
-    if os.geteuid() == 0 and (wanted.st_uid, wanted.st_gid) != (got.st_uid, got.st_gid):
-        return "other owner"
-    if wanted.st_mtime_ns != got.st_mtime_ns:
-        return "other time"
-    if stat.S_ISLNK(wanted.st_mode):
-        return "" if left.readlink() == right.readlink() else "points elsewhere"
-    if _attributes(left) != _attributes(right):
-        return "other extended attributes"
-    if stat.S_ISREG(wanted.st_mode) and not _same_bytes(left, right):
-        return "other bytes"
-    return ""
+    is_link = stat.S_ISLNK(wanted.st_mode)
+    differ = {
+        # Only root can give files to others.
+        "owner": os.geteuid() == 0 and (wanted.st_uid, wanted.st_gid) != (got.st_uid, got.st_gid),
+        "time": wanted.st_mtime_ns != got.st_mtime_ns,
+        "link target": is_link and left.readlink() != right.readlink(),
+        "extended attributes": not is_link and _attributes(left) != _attributes(right),
+        "bytes": stat.S_ISREG(wanted.st_mode) and not _same_bytes(left, right),
+    }
+    return ", ".join(f"other {what}" for what, is_so in differ.items() if is_so)
 
 
 def _attributes(path: Path) -> dict[str, bytes]:

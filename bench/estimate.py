@@ -15,6 +15,7 @@ _ROUND: Final = {
     "million": {"pinfold": (0, 20), "restic": (0, 0), "kopia": (0, 0), "borg": (0, 0)},
 }
 _MAKING: Final = {"tree": (6, 15), "dump": (40, 0), "data": (8, 0), "million": (0, 20)}
+_START: Final = 5.0  # each tool: starting, waiting for the disk, making repositories
 _REST: Final = 60.0  # after each round whose restored files are many
 _MANY_FILES: Final = 10_000
 # What a round leaves on the disk, as a part of the data: the repository and what is restored.
@@ -29,7 +30,7 @@ def seconds(sizes: Sizes, tools: Sequence[str], rounds: int) -> float:
     """For all groups.  `sizes`: by group, the number of files and MB."""
     total = 0.0
     for group, size in sizes.items():
-        each = sum(_cost(_ROUND[group][tool], size) for tool in tools)
+        each = sum(_START + _cost(_ROUND[group][tool], size) for tool in tools)
         rest = _REST if size[0] >= _MANY_FILES else 0.0
         total += _cost(_MAKING[group], size) + rounds * (each + rest)
     return total

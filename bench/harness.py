@@ -69,8 +69,6 @@ class Bench:
             return
         for group in dict.fromkeys(group for group, _ in missing):
             self._make(group)
-        shutil.rmtree(self.live, ignore_errors=True)
-        self.live.mkdir()
         disk = Disk(self.live)
         for group, number in missing:
             disk.remove(sorted(self.live.glob("tool-*")) + sorted(self.live.glob("restored-*")))

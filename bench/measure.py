@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from data import names
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from peers import Command, Tool
 
+_CHILD: Final = Path(__file__).resolve().with_name("child.py")
 _PIECE: Final = 1 << 20
 _PROBE_FILES: Final = 2000
 # ext4 takes no inode again for up to 35 s after it was freed, and looks past each such one anew: creating files is
@@ -46,28 +47,19 @@ def timed(tool: Tool, command: Command) -> Run:
     """Run a command of the tool.  Raises RunFailedError."""
     log = tool.folder / "said"
     os.sync()
-    with log.open("wb") as said:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command.words,
-            cwd=command.folder or tool.home,
-            env=tool.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-        )
-        try:
-            _, status, used = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if not tool.is_fine(process.returncode):
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(_CHILD), str(log), *command.words],
+        cwd=command.folder or tool.home,
+        env=tool.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    code, wall, cpu, peak = map(float, done.stdout.split())
+    if not tool.is_fine(int(code)):
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        raise RunFailedError(f"{' '.join(command.words[:3])} ended with {process.returncode}: {''.join(last)}")
-    return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)
+        raise RunFailedError(f"{' '.join(command.words[:3])} ended with {code:.0f}: {''.join(last)}")
+    return Run(wall, cpu, peak / 1e6)
 
 
 def stored(folder: Path) -> float:
@@ -93,26 +85,20 @@ class Disk:
     """The disk below a folder, and whether it creates files as fast as at the start."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: where trees are restored; where fresh files land depends on the folder above them."""
+        """`folder`: where trees are restored, emptied now; where fresh files land depends on the folder above them."""
         self._folder = folder
         self._probes = 0
+        if _removed([folder]) >= _MANY_FILES:
+            time.sleep(_REST_SECONDS)
+        folder.mkdir()
         self._usual = min(self._probe() for _ in range(3))
 
     def remove(self, folders: list[Path]) -> None:
         """Remove folders and wait until the disk is at rest again; never between two runs that are compared."""
-        count = 0
-        for folder in folders:
-            if folder.exists():
-                count += sum(1 for _ in names(folder))
-                shutil.rmtree(folder)
+        count = _removed(folders)
         os.sync()
         if count >= _MANY_FILES:
             self._rest()
-
-    def close(self) -> None:
-        """Remove the probes, which stayed so as to disturb nothing."""
-        for number in range(self._probes):
-            shutil.rmtree(self._folder / f"probe-{number}")
 
     def _rest(self) -> None:
         started = time.monotonic()
@@ -125,7 +111,7 @@ class Disk:
             time.sleep(5)
 
     def _probe(self) -> float:
-        """Seconds that creating 2,000 files takes."""
+        """Seconds that creating 2,000 files takes; they stay, for removing them would disturb the next."""
         probe = self._folder / f"probe-{self._probes}"
         probe.mkdir()
         self._probes += 1
@@ -134,3 +120,13 @@ class Disk:
         for number in range(_PROBE_FILES):
             os.close(os.open(f"{probe}/{number}", os.O_CREAT | os.O_WRONLY, 0o600))
         return time.perf_counter() - started
+
+
+def _removed(folders: list[Path]) -> int:
+    """Remove folders; returns how many names they held."""
+    count = 0
+    for folder in folders:
+        if folder.exists():
+            count += sum(1 for _ in names(folder))
+            shutil.rmtree(folder)
+    return count

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
-PASSPHRASE: Final = "correct horse battery staple"
+PASSPHRASE: Final = "correct horse battery staple"  # noqa: S105  # guards nothing
 # A warning is no failure: what it stands for is found by the check of the restored tree.
 _WARNED: Final = {"pinfold": 3, "restic": 3, "borg": 1}
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SCALE_MB: Final = 9.7  # of dump for each step of pgbench's scale
 _UPDATES_PER_MB: Final = 110  # 90,000 for 800 MB: 1.1 % of the rows
-_SETTINGS: Final = "fsync=off synchronous_commit=off full_page_writes=off max_wal_size=4GB autovacuum=off".split()
+_SETTINGS: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_wal_size=4GB", "autovacuum=off")
 
 
 def dumps(first: Path, second: Path, megabytes: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from rows import PEAK_GOAL, ROWS, STORED_GOAL, Kind, Row
+from rows import PEAK_GOAL, ROWS, STORED_GOAL, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from results import Measured, Results
 
 OURS: Final = "pinfold"
+NOTHING: Final = "-"
 MARK: Final = "<!-- Below this line all is written by bench/run --write. -->"
 
 
@@ -47,7 +48,7 @@ class Medians:
         runs = self.runs.get((row.key, tool), [])
         if not runs or any(run.failed for run in runs):
             return None
-        return median(getattr(run, figure) for run in runs)
+        return float(median(getattr(run, figure) for run in runs))
 
     def best(self, row: Row, figure: str) -> tuple[float, str] | None:
         """The smallest of the peers' medians, and whose it is; None where there is no peer."""
@@ -69,8 +70,10 @@ def goals(medians: Medians) -> list[Goal]:
     """All goals that can be judged."""
     judged = []
     for row in medians.rows:
-        if (OURS, row.key) and medians.value(row, OURS, "wall") is None:
-            judged.append(Goal(row, "pinfold did not finish", is_met=False))
+        if (row.key, OURS) not in medians.runs:
+            continue
+        if medians.value(row, OURS, "wall") is None:
+            judged.append(Goal(row, "pinfold failed", is_met=False))
             continue
         if (ratio := medians.ratio(row, "wall")) is not None:
             what = f"{_ratio(ratio)} of the fastest peer's time, the goal is {row.goal:g}"
@@ -117,10 +120,10 @@ def write(page: Path, results: Results) -> None:
 def _circumstances(results: Results, rounds: int, spread: float) -> str:
     machine = results.machine
     lines = [
-        f"Measured on {results.date}; medians of {rounds} rounds, which lay up to {spread:.0%} apart.",
+        f"Measured on {results.date}; "
+        + (f"medians of {rounds} rounds, which lay up to {spread:.0%} apart." if rounds > 1 else "one round."),
         "- Programs: " + ", ".join(f"{name} {version}" for name, version in results.versions.items()),
-        f"- Machine: {machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB of memory,"
-        f" {machine['kernel']}, {machine['filesystem']}",
+        "- Machine: {cores} cores ({processor}), {memory_gb} GB of memory, {kernel}, {filesystem}".format(**machine),
         *(f"- {what[0].upper()}{what[1:]}: {told}" for what, told in results.data.items()),
     ]
     if results.settings["quick"]:
@@ -140,9 +143,11 @@ def _table(
     lines = [f"| | {' | '.join(tools)} | pinfold / {best} | goal |", "|---|" + "---:|" * (len(tools) + 1) + "---|"]
     for row in rows:
         ratio = medians.ratio(row, figure)
-        judged = "–" if ratio is None else f"≤ {goal(row):g}: {'met' if ratio <= goal(row) else '**missed**'}"
+        judged = NOTHING if ratio is None else f"≤ {goal(row):g}: {'met' if ratio <= goal(row) else '**missed**'}"
         cells = [cell(medians, row, tool) for tool in tools]
-        lines.append(f"| {row.label} | {' | '.join(cells)} | {'–' if ratio is None else _ratio(ratio)} | {judged} |")
+        lines.append(
+            f"| {row.label} | {' | '.join(cells)} | {NOTHING if ratio is None else _ratio(ratio)} | {judged} |"
+        )
     return "\n".join(lines)
 
 
@@ -161,7 +166,7 @@ def _stored(medians: Medians, row: Row, tool: str) -> str:
 
 
 def _missing(medians: Medians, row: Row, tool: str) -> str:
-    return "failed" if (row.key, tool) in medians.runs else "–"
+    return "failed" if (row.key, tool) in medians.runs else NOTHING
 
 
 def _best(medians: Medians, row: Row, tool: str, figure: str, text: str) -> str:

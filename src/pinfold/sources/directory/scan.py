@@ -6,6 +6,7 @@ can make it miss things but never leave the tree.  Memory: the names of the fold
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class Walk:
             if not stat.S_ISDIR(status.st_mode):
                 yield from self._lone()
                 return
-            fd = os.open(self._root, OPEN_FOLDER & ~_IGNORED_AT_START)
+            fd = _open_folder(self._root, OPEN_FOLDER & ~_IGNORED_AT_START)
         except OSError as error:
             raise UsageError(f"cannot read {os.fsdecode(self._root)}: {error.strerror}") from error
         self._device = status.st_dev
@@ -103,7 +104,7 @@ class Walk:
     def _lone(self) -> Iterator[Seen]:
         # A link given by name is followed, as one to a folder is.
         folder, name = os.path.split(os.path.realpath(self._root))
-        fd = os.open(folder or b"/", OPEN_FOLDER & ~_IGNORED_AT_START)
+        fd = _open_folder(folder or b"/", OPEN_FOLDER & ~_IGNORED_AT_START)
         try:
             status = os.stat(name, dir_fd=fd)
             yield Seen(Part(None, [entry_of(name, status)]), [status], fd)
@@ -115,7 +116,7 @@ class Walk:
             self._hears.problem(path, f"folder is left out: its path is longer than {LONGEST_FOLDER} bytes")
             return None
         try:
-            return os.open(name, OPEN_FOLDER, dir_fd=fd)
+            return _open_folder(name, OPEN_FOLDER, fd)
         except OSError as error:
             self._hears.problem(path, f"folder cannot be read: {error.strerror}")
             return None
@@ -159,6 +160,16 @@ class Walk:
             entries.append(entry_of(name, status))
             stats.append(status)
         return Seen(Part(path, entries), stats, fd)
+
+
+def _open_folder(name: bytes, flags: int, above: int | None = None) -> int:
+    try:
+        return os.open(name, flags, dir_fd=above)
+    except OSError as error:
+        # Root without the right over this file system (a user namespace, NFS) may not ask for NOATIME.
+        if error.errno != errno.EPERM or not NOATIME:
+            raise
+        return os.open(name, flags & ~NOATIME, dir_fd=above)
 
 
 def entry_of(name: bytes, status: os.stat_result) -> Entry:
