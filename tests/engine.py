@@ -168,9 +168,9 @@ class Rig:
         return Rig(self.store, self.key, self.keyring, agent, Cache(cache), self.clock, owner=owner)
 
 
-def rig(cache: Path, store: Store | None = None, *, owner: bool = True, padding: bool = True) -> Rig:
-    """A new repository, in memory unless `store` is given; its keyring is published."""
-    clock = TickingClock()
+def rig(cache: Path, store: Store | None = None, *, owner: bool = True, padding: bool = True, seed: int = 0) -> Rig:
+    """A new repository, in memory unless `store` is given; its keyring is published.  `seed`: makes it another one."""
+    clock = TickingClock(seed)
     key = OwnerKey.new(clock.random)
     slot = passphrase_slot(PASSPHRASE, "passphrase", key.secrets(), key.repository, clock.random, CHEAP)
     agent = key.agent(rekey.OWNER)

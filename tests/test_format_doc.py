@@ -269,3 +269,22 @@ def test_base64_of_slots() -> None:
     """What is sealed in a slot is nonce, ciphertext and tag."""
     slot = keyring_of(owner_key()).slots[0].document()
     assert len(owner_key().secrets()) + 12 + 16 == len(base64.b64decode(str(slot["sealed"])))
+
+
+def test_chapters_that_code_cites() -> None:
+    """Where the code names a chapter of a document, there is such a chapter."""
+    cited = set()
+    for path in [*(ROOT / "src").rglob("*.py"), ROOT / "pyproject.toml"]:
+        cited |= set(re.findall(r'(docs/\w+\.md), "([^"]+)"', path.read_text(encoding="utf-8")))
+    assert cited
+    for name, chapter in sorted(cited):
+        assert chapter in re.findall(
+            r"^## (?:\d+\. )?([^:\n]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE
+        )
+
+
+def test_links_between_documents() -> None:
+    """Links of the documents to files lead somewhere."""
+    for path in (ROOT / "docs").glob("*.md"):
+        for link in re.findall(r"\]\(([\w./-]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), f"{path.name}: {link}"

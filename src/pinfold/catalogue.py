@@ -66,19 +66,16 @@ def newest_keyring(store: Store, repository: str) -> Keyring:
     Keyrings stand alone and in every snapshot; damage to some is survived.
     Raises KeyFailure when none is valid.
     """
-    prefix = f"{PREFIX}{repository}/{_KEYRING}/"
-    pins = sorted(store.pins(prefix), key=lambda pin: _sequence(pin.name), reverse=True)
     problems: list[str] = []
-    for pin in pins:
-        keyring = _try(store, pin.root, repository, problems)
-        if keyring is not None:
-            return keyring
-    found = [_try(store, one.root, repository, problems) for one in listed(store, repository)]
-    valid = [keyring for keyring in found if keyring is not None]
-    if not valid:
-        why = f": {problems[0]}" if problems else ""
-        raise KeyFailure(f"no valid keyring of repository {repository} in {store.name}{why}")
-    return max(valid, key=lambda keyring: keyring.sequence)
+    alone = (pin.root for pin in store.pins(f"{PREFIX}{repository}/{_KEYRING}/"))
+    for roots in (alone, (one.root for one in listed(store, repository))):
+        found = [_try(store, root, repository, problems) for root in roots]
+        valid = [keyring for keyring in found if keyring is not None]
+        if valid:
+            # By what the owner signed, not by the pin's name: whoever keeps the store can name an old one new.
+            return max(valid, key=lambda keyring: keyring.sequence)
+    why = f": {problems[0]}" if problems else ""
+    raise KeyFailure(f"no valid keyring of repository {repository} in {store.name}{why}")
 
 
 def _try(store: Store, root: CID, repository: str, problems: list[str]) -> Keyring | None:
@@ -90,8 +87,9 @@ def _try(store: Store, root: CID, repository: str, problems: list[str]) -> Keyri
     return keyring if keyring.repository.id == repository else None
 
 
-def _sequence(name: str) -> int:
-    tail = name.rsplit("/", 1)[-1]
+def keyring_sequence(pin: Pin) -> int:
+    """The sequence a keyring's pin tells, -1 where it tells none."""
+    tail = pin.name.rsplit("/", 1)[-1]
     return int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 18 else -1
 
 

@@ -67,8 +67,9 @@ def settle(store: Store, keyring: Keyring, progress: Callable[[int], None] = lam
         progress(done.rerooted)
     if not done.failed:
         prefix = f"{catalogue.PREFIX}{keyring.repository.id}/keyring/"
-        newest = catalogue.keyring_pin(keyring)
-        store.unpin([pin.root for pin in list(store.pins(prefix)) if pin.name != newest])
+        # Only older ones: somebody else may have published a newer one meanwhile.
+        old = [pin.root for pin in store.pins(prefix) if 0 <= catalogue.keyring_sequence(pin) < keyring.sequence]
+        store.unpin(old)
     return done
 
 

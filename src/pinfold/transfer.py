@@ -80,30 +80,37 @@ def load(
         raise UsageError("this CAR file names no root, so there is no snapshot to pin")
 
     def passed() -> Iterator[Block]:
-        for cid, _, block in blocks:
-            progress(len(block))
-            yield cid, block
+        try:
+            for cid, _, block in blocks:
+                progress(len(block))
+                yield cid, block
+        except OSError as error:
+            raise PinfoldError(f"cannot read the CAR file: {error.strerror}") from error
 
-    made: list[Snapshot] = []
     with store.session():
         new = store.put(passed())
-        for root in roots:
-            try:
-                found = snapshot.load(root, store.get)
-            except Malformed as error:
-                raise UsageError(
-                    f"root {root} of this CAR file is no snapshot ({error}); nothing was pinned"
-                ) from error
-            store.pin(root, found.header.pin_name)
-            _keep_keyring(store, found)
-            made.append(found)
-    return new, made
+        found = [_load(store, root) for root in roots]
+        for one in found:
+            store.pin(one.root, one.header.pin_name)
+            _keep_keyring(store, one)
+    return new, found
+
+
+def _load(store: Store, root: CID) -> Snapshot:
+    try:
+        return snapshot.load(root, store.get)
+    except Malformed as error:
+        raise UsageError(f"root {root} of this CAR file is no snapshot ({error}); nothing was pinned") from error
 
 
 def _keep_keyring(store: Store, found: Snapshot) -> None:
-    """A repository must have a keyring that stands alone, also when it came here by import."""
+    """A repository must have a keyring that stands alone, also when it came here by import.
+
+    An older one than there is stays away: it may open with what was taken away since.
+    """
     name = catalogue.keyring_pin(found.keyring)
-    if any(pin.name == name for pin in store.pins(name)):
+    prefix = f"{catalogue.PREFIX}{found.keyring.repository.id}/keyring/"
+    if any(catalogue.keyring_sequence(pin) >= found.keyring.sequence for pin in store.pins(prefix)):
         return
     blocks: list[Block] = []
     root = snapshot.write_keyring(found.keyring, lambda cid, data: blocks.append((cid, data)))

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 class Oracle:
     """What every snapshot must restore to, by its id."""
 
-    def __init__(self, machine: Machine, place: Path) -> None:
+    def __init__(self, machine: Machine, place: Path, source: str = "tree") -> None:
         self.machine = machine
         self.place = place
+        self.source = source
         self.states: dict[str, dict[bytes, Row]] = {}
         self.checkpoints: set[str] = set()
         self.targets = count()
 
     def look(self, tree: Path, gone: Iterable[str] = ()) -> set[str]:
         """All known snapshots are pinned, save those that may be gone; new ones restore to the tree as it is."""
-        found = self.machine.roots()
+        found = self.machine.roots(self.source)
         fulls = {name for name, (_, kind) in found.items() if kind == "full"}
         lost = self.states.keys() - fulls
         assert lost <= set(gone)
@@ -47,13 +48,13 @@ class Oracle:
 
     def check(self, root: str, state: dict[bytes, Row]) -> None:
         """The snapshot restores to exactly this."""
-        target = self.place / f"out {next(self.targets)}"
+        target = self.place / f"{self.source} {next(self.targets)}"
         assert state == self.machine.restored(root, target)
         shutil.rmtree(target)
 
     def check_part(self, root: str, state: dict[bytes, Row]) -> None:
         """A checkpoint restores to a part of this."""
-        target = self.place / f"out {next(self.targets)}"
+        target = self.place / f"{self.source} {next(self.targets)}"
         rows = self.machine.restored(root, target)
         contents = {path: row.content for path, row in rows.items()}
         assert contents.items() <= {path: row.content for path, row in state.items()}.items()
@@ -61,15 +62,15 @@ class Oracle:
 
     def check_all(self) -> None:
         """Every snapshot restores to what it was made of, and every block is sound."""
-        for name, (root, kind) in self.machine.roots().items():
+        for name, (root, kind) in self.machine.roots(self.source).items():
             if kind == "full":
                 self.check(root, self.states[name])
         assert 0 == self.machine.call("verify", "--read", "--at-rest", "--decrypt", "100")["damage_count"]
 
 
 def back_up(tree: Path) -> tuple[str | Path, ...]:
-    """The words of a backup of the tree."""
-    return ("backup", tree, "--name", "tree")
+    """The words of a backup of a tree, whose source is called as its folder."""
+    return ("backup", tree, "--name", tree.name)
 
 
 def assert_lean(machine: Machine, tree: Path, place: Path) -> None:

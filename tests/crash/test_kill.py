@@ -99,7 +99,9 @@ def test_forgets_killed_at_any_moment(machine: Machine, oracle: Oracle, tree: Pa
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_key_changes_killed_at_any_moment(machine: Machine, oracle: Oracle, tree: Path, seed: int, tmp_path: Path) -> None:
+def test_key_changes_killed_at_any_moment(
+    machine: Machine, oracle: Oracle, tree: Path, seed: int, tmp_path: Path
+) -> None:
     """Twenty killed changes: the old passphrase opens all or the new one does, and a finished change leaves one only."""
     chance = random.Random(seed)
     for _ in range(4):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crash.oracle import Oracle
 
 pytestmark = pytest.mark.slow
-POINTS = 40
+POINTS = 24
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Prepared:
         self.oracle.states = dict(self._states)
 
     def killed(self, *words: str | Path, hasty: bool = False) -> Iterator[int]:
-        """The command killed at forty points of its way, chosen by chance; and once not killed, which is point 0."""
+        """The command killed at some points of its way, chosen by chance; and once not killed, which is point 0."""
         done = self.machine.kill_before(0, *words, hasty=hasty)
         assert done.code == 0, done
         yield 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERRUPTED: Final = 130
+_COMPLETE: Final = "_PINFOLD_COMPLETE"
 # The engine makes many small objects and few cycles, which the collector would look at again and again.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
 
@@ -42,9 +43,16 @@ def _run(words: list[str]) -> int:
 
     from pinfold.cli.app import pinfold  # noqa: PLC0415
 
+    if _COMPLETE in os.environ:
+        from click.shell_completion import shell_complete  # noqa: PLC0415
+
+        return shell_complete(pinfold, {}, "pinfold", _COMPLETE, os.environ[_COMPLETE])
     try:
-        # The commands return their exit codes, `--help` and `--version` return 0.
-        return int(pinfold.main(words, prog_name="pinfold", standalone_mode=False) or 0)
+        # Not click's own main(): it has its own mind about interrupts and closed pipes.
+        with pinfold.make_context("pinfold", list(words)) as context:
+            return int(pinfold.invoke(context) or 0)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except click.UsageError as error:
         hint = f"\nsee: {error.ctx.command_path} --help" if error.ctx else ""
         return _tell(words, error.exit_code, error.format_message() + ("" if "--json" in words else hint))

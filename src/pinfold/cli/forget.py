@@ -207,7 +207,7 @@ def _tell(call: Call, sources: Sequence[Json], removed: int, *, dry_run: bool) -
             rows.sort(key=lambda pair: str(pair[1]["finished"]), reverse=True)
             call.out.say(output.path(one["source"] or one["source_id"]))
             call.out.table(
-                ["", "id", "time", "kind", "why"],
+                ["", "id", "time", "kind", "~why"],
                 [
                     [what, output.short(row["root"]), output.moment(row["finished"]), row["kind"], _why(row)]
                     for what, row in rows

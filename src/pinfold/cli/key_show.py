@@ -55,12 +55,12 @@ def show(call: Call) -> int:
     out.line(f"public key  {keyring.public_key}")
     out.line()
     out.table(
-        ["slot", "kind", "label", "stretched by"],
+        ["slot", "kind", "~label", "stretched by"],
         [[one["fingerprint"], one["kind"], output.path(one["label"]), _words(one["kdf"])] for one in slots],
     )
     out.line()
     out.table(
-        ["agent", "key", "may sign"],
+        ["~agent", "key", "may sign"],
         [
             [
                 output.path(one["name"]),

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,7 +70,7 @@ class Output:
         sys.stdout.write("]" + (", " if rest != "}" else "") + rest + "\n")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table; a column whose title starts with ">" is of numbers."""
+        """A table; a title starts with ">" over numbers, with "~" over what may be broken."""
         if self.as_json:
             return
         from rich.console import Console  # noqa: PLC0415
@@ -80,10 +80,9 @@ class Output:
         terminal = sys.stdout.isatty()
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for column in columns:
-            right = column.startswith(">")
-            table.add_column(
-                column.removeprefix(">"), justify="right" if right else "left", no_wrap=not terminal or right
-            )
+            long = terminal and column.startswith("~")
+            justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+            table.add_column(column.lstrip("~>"), justify=justify, no_wrap=not long, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
         console = Console(

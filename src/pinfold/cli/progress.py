@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from pinfold.cli.output import Output
 
 _PAUSE: Final = 0.1
-_CURRENT_WIDTH: Final = 40
+_NAME_WIDTH: Final = 20
+_BAR_WIDTH: Final = 12
+# Bar, amounts, rate and time left, with the spaces between: what is over is for the current file.
+_OTHER_WIDTH: Final = 52
 
 
 class Bar:
@@ -40,8 +43,9 @@ class Bar:
 class _Shown(Bar):
     is_shown = True
 
-    def __init__(self, progress: Progress, what: str, total: int | None) -> None:
+    def __init__(self, progress: Progress, what: str, total: int | None, width: int) -> None:
         self._progress = progress
+        self._width = width
         self._task = progress.add_task(what, total=total, current="")
         self._done = 0
         self._next = 0.0
@@ -51,7 +55,7 @@ class _Shown(Bar):
         now = time.monotonic()
         if now >= self._next:  # drawing costs a hundred times what the check does
             self._next = now + _PAUSE
-            self._progress.update(self._task, completed=done, current=shortened(output.path(current), _CURRENT_WIDTH))
+            self._progress.update(self._task, completed=done, current=shortened(output.path(current), self._width))
 
     def add(self, done: int) -> None:
         self.to(self._done + done)
@@ -77,28 +81,34 @@ def bar(out: Output, what: str, total: int | None = None, *, counts: str = "") -
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
+    from rich.table import Column  # noqa: PLC0415
 
+    line = Column(no_wrap=True)
     amounts = (
-        (MofNCompleteColumn(), TextColumn(counts))
+        (MofNCompleteColumn(table_column=line), TextColumn(counts, table_column=line))
         if counts
-        else (DownloadColumn(binary_units=True), TransferSpeedColumn())
+        else (DownloadColumn(binary_units=True, table_column=line), TransferSpeedColumn(table_column=line))
     )
+    console = Console(stderr=True, no_color=None if out.color else True, highlight=False)
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description}", table_column=line),
+        BarColumn(bar_width=_BAR_WIDTH, table_column=line),
         *amounts,
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[current]}", style="dim", markup=False),
-        console=Console(stderr=True, no_color=None if out.color else True, highlight=False),
+        TimeRemainingColumn(compact=True, table_column=line),
+        TextColumn("{task.fields[current]}", style="dim", markup=False, table_column=line),
+        console=console,
         transient=True,
         refresh_per_second=5,
     ) as progress:
-        yield _Shown(progress, escape(what), total)
+        name = shortened(output.path(what), _NAME_WIDTH)
+        yield _Shown(progress, escape(name), total, max(0, console.width - len(name) - _OTHER_WIDTH))
 
 
 def shortened(text: str, width: int) -> str:
     """A path in at most `width` characters: its middle goes first, for its ends tell most."""
     if len(text) <= width:
         return text
+    if width < 3:
+        return ""
     head = (width - 1) // 3
     return text[:head] + "…" + text[len(text) - (width - 1 - head) :]

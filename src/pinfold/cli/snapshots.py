@@ -153,8 +153,8 @@ def _print(call: Call, rows: Sequence[Json], *, sealed: bool) -> None:
     if not rows:
         call.out.line("no snapshots yet; make one with: pinfold backup PATH")
         return
-    columns = ["id", "time", "kind", "source", *([] if sealed else [">files", ">size"]), ">stored", ">added"]
-    call.out.table([*columns, *([] if sealed else ["tags"]), "agent"], [_row(row, sealed=sealed) for row in rows])
+    columns = ["id", "time", "kind", "~source", *([] if sealed else [">files", ">size"]), ">stored", ">added"]
+    call.out.table([*columns, *([] if sealed else ["~tags"]), "agent"], [_row(row, sealed=sealed) for row in rows])
     call.out.hint(
         f"{output.some(len(rows), 'snapshot')}"
         + ("; names and counts are sealed: give --identity or a passphrase to see them" if sealed else "")

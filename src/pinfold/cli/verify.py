@@ -119,10 +119,10 @@ def _tell(call: Call, repository: str, report: Report, *, with_key: bool, read: 
         return 0
     most = len(report.damage) if out.verbose else _MOST_TOLD
     out.warn(f"{output.some(report.damage_count, 'damage', 'damages')} found")
-    out.table(["what", "why"], [[what, output.path(why)] for what, why in report.damage[:most]])
+    out.table(["~what", "~why"], [[what, output.path(why)] for what, why in report.damage[:most]])
     if report.files:
         out.line()
-        out.table(["snapshot", "affected file"], [[output.short(r), output.path(p)] for r, p in report.files[:most]])
+        out.table(["snapshot", "~affected file"], [[output.short(r), output.path(p)] for r, p in report.files[:most]])
     rest = report.damage_count - most
     if rest > 0 or len(report.files) > most:
         out.warn("there is more; -v or --json tells all of it")
