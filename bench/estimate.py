@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 # Seconds of all rows of one round, measured on two cores: for each GB, and for each 100,000 files.
 _ROUND: Final = {
-    "tree": {"pinfold": (8, 24), "restic": (26, 32), "kopia": (16, 40), "borg": (20, 40)},
+    "tree": {"pinfold": (8, 28), "restic": (20, 22), "kopia": (16, 22), "borg": (20, 30)},
     "dump": {"pinfold": (6, 0), "restic": (10, 0), "kopia": (7, 0), "borg": (9, 0)},
     "data": {"pinfold": (8, 0), "restic": (9, 0), "kopia": (9, 0), "borg": (14, 0)},
     "million": {"pinfold": (0, 20), "restic": (0, 0), "kopia": (0, 0), "borg": (0, 0)},

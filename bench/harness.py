@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ class Bench:
         self.live = work / "live"
         self.name = ""  # of the file that is restored alone
         self.tree: data.Tree | None = None
+        self.disk: Disk | None = None
 
     def run(self, groups: Sequence[str]) -> None:
         """Run what is not in the results yet."""
@@ -69,9 +71,9 @@ class Bench:
             return
         for group in dict.fromkeys(group for group, _ in missing):
             self._make(group)
-        disk = Disk(self.live)
+        self.disk = Disk(self.live)
         for group, number in missing:
-            disk.remove(sorted(self.live.glob("tool-*")) + sorted(self.live.glob("restored-*")))
+            self.disk.remove(sorted(self.live.glob("tool-*")) + sorted(self.live.glob("restored-*")))
             self._round(group, number)
         shutil.rmtree(self.live)
 
@@ -145,6 +147,8 @@ class Bench:
             command = tool.backup(source)
         else:
             warm(tool.repository, contents=True)
+            if self.disk:
+                self.disk.wait()  # somebody else may have removed many files
             target = self._target(row, tool.name)
             target.mkdir()
             whole = row.kind is Kind.RESTORE
@@ -196,6 +200,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except (data.DataError, ResultsError, table.TableError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        return 1
     except KeyboardInterrupt:
         print(f"\nbench: interrupted; go on with --resume: {options.work / 'results.json'} holds what is done")
         return 130
@@ -206,6 +213,8 @@ def _bench(options: argparse.Namespace) -> int:
     absent = set(options.tools or [table.OURS]) - {kind.name for kind in kinds}
     if absent:
         raise data.DataError(f"not on PATH: {', '.join(sorted(absent))}; `make bench` puts them there")
+    if options.write:
+        table.written_by_hand(options.write)  # what is wrong with the page is told now, not after the runs
     work: Path = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     sizes: Sizes = options.sizes

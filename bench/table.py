@@ -106,15 +106,20 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write(page: Path, results: Results) -> None:
-    """Put the tables below the mark in a page; what is above stays.  Raises TableError if there is no mark."""
+def written_by_hand(page: Path) -> str:
+    """What stands above the mark in a page.  Raises TableError if there is no mark."""
     try:
         head, mark, _ = page.read_text(encoding="utf-8").partition(MARK)
     except OSError as error:
         raise TableError(f"{page}: cannot be read: {error.strerror}") from None
     if not mark:
         raise TableError(f"{page}: has no line {MARK}")
-    page.write_text(f"{head}{MARK}\n\n{markdown(results)}", encoding="utf-8")
+    return head
+
+
+def write(page: Path, results: Results) -> None:
+    """Put the tables below the mark in a page; what is above stays.  Raises TableError if there is no mark."""
+    page.write_text(f"{written_by_hand(page)}{MARK}\n\n{markdown(results)}", encoding="utf-8")
 
 
 def _circumstances(results: Results, rounds: int, spread: float) -> str:

@@ -121,6 +121,15 @@ def test_too_small_a_tree_is_refused(bench: Bench) -> None:
     assert "too few to tell anything (fewest: 80,000); give another with --tree" in done.stderr
 
 
+def test_a_page_that_cannot_be_written_is_told_before_the_runs(bench: Bench, tmp_path: Path) -> None:
+    """A page without the mark ends the bench at once, in one line."""
+    page = tmp_path / "page.md"
+    page.write_text("By hand.\n")
+    done = bench.run("--write", str(page))
+    assert (1, f"bench: {page}: has no line {MARK}\n") == (done.returncode, done.stderr)
+    assert not bench.work.exists()
+
+
 def test_the_page_can_be_written() -> None:
     """docs/benchmarks.md has the mark below which the table goes."""
     assert 1 == (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").splitlines().count(MARK)

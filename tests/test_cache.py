@@ -50,7 +50,7 @@ def keep(cache: Cache, source: str = "s", kind: str = "full", generation: int = 
 def test_what_is_kept_comes_back(cache: Cache) -> None:
     """Tags, nodes and the last index come back; what is not there is None."""
     cache.add_tag(b"t" * 32, b"d" * 32, 7)
-    cache.add_node(b"n" * 32, b"plain")
+    cache.add_node(1, b"n" * 32, b"plain")
     kept = keep(cache)
     assert [(b"d" * 32, 7), None, b"plain", None] == [
         cache.tag(b"t" * 32),
@@ -139,7 +139,7 @@ def test_values_of_another_kind(tmp_path: Path, damage: str, lost: set[str]) -> 
     """Values of a wrong type, and lost tables, are as if nothing were there."""
     cache = Cache(tmp_path)
     cache.add_tag(b"t" * 32, b"d" * 32, 7)
-    cache.add_node(b"n" * 32, b"plain")
+    cache.add_node(1, b"n" * 32, b"plain")
     kept = keep(cache)
     db = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
     db.execute(damage)
@@ -203,7 +203,7 @@ def test_damage_anywhere(tmp_path: Path, seed: int) -> None:
     cache = Cache(tmp_path)
     for number in range(300):
         cache.add_tag(b"%032d" % number, b"%032d" % -number, number)
-        cache.add_node(b"%032d" % number, b"plain" * number)
+        cache.add_node(1, b"%032d" % number, b"plain" * number)
     kept = keep(cache)
     if seed % 2:
         cache.close()

@@ -100,7 +100,7 @@ def computed() -> dict[str, object]:
         "public_key": owner.public_key,
         "secret id": agent.secret_id(),
         "source id of home": agent.source_id("home"),
-        "fingerprint": slots.fingerprint_of(owner.public_key),
+        "fingerprint": slots.fingerprint_of(owner.public_key, owner.repository),
         "permutation": Gear(derive(S, "gear"))._table[:16].hex(),
         "plaintext": PLAIN.hex(),
         "tag": tag.hex(),
@@ -217,7 +217,7 @@ def test_every_context() -> None:
     used = set(re.findall(r'derive\([^()]*, "([^"]+)"\)', code)) | set(
         re.findall(r'context="pinfold 1 ([\w-]+)"', code)
     )
-    assert {*USES_OF_S, *USES_OF_SEED, USE_OF_OWNER} == used
+    assert {*USES_OF_S, *USES_OF_SEED, USE_OF_OWNER, "recipient"} == used
     assert used == set(re.findall(r"^\| `pinfold 1 ([\w-]+)` \|", DOC, re.MULTILINE))
 
 
@@ -225,7 +225,7 @@ def test_schemas() -> None:
     """The schemas have the keys that the code writes."""
     owner = owner_key()
     keyring = json.loads(keyring_of(owner).encode())
-    age = slots.age_slot(owner.public_key, "", owner.secrets(), lambda data: owner.hide(data, bytes))
+    age = slots.age_slot(owner.public_key, "", owner.secrets(), owner.repository, lambda data: owner.hide(data, bytes))
     ref = Ref.of(bytes(32), bytes(32), 1, 41)
     page = dagcbor.decode(index.encode(page_of(ref)), "page")
     assert isinstance(page, dict)

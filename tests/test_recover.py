@@ -119,7 +119,7 @@ def by_recipient(owner: OwnerKey, recipient: str) -> tuple[Keyring, AgentKey]:
     agent = owner.agent("laptop", Secret(os.urandom(32)))
     stranger = str(pyrage.x25519.Identity.generate().to_public())
     made = [
-        slots.age_slot(one, "", owner.secrets(), lambda data: owner.hide(data, os.urandom))
+        slots.age_slot(one, "", owner.secrets(), owner.repository, lambda data: owner.hide(data, os.urandom))
         for one in (stranger, recipient)
     ]
     return first_keyring(owner, made, [Agent("laptop", agent.signer.public)], padding=False), agent

@@ -74,7 +74,7 @@ def test_a_recipient_comes_and_goes(tmp_path: Path) -> None:
 
 
 def test_another_passphrase(tmp_path: Path) -> None:
-    """After a change the old passphrase opens no pinned root, the new one all, and ids and contents are as they were."""
+    """After a change the old passphrase opens no pinned root, the new one all, and ids and contents stay."""
     here = with_snapshots(tmp_path)
     ids = {one.id for one in catalogue.snapshots(here.store, here.key.repository)}
     with pytest.raises(KeyFailure, match="opens no slot"):

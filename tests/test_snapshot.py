@@ -176,7 +176,7 @@ def bare_signature(shelf: Shelf) -> CID:
 @pytest.mark.parametrize(
     ("forge", "reason"),
     [
-        (forged_agent, "signed by an agent that its keyring does not list"),
+        (forged_agent, "signed by an agent that no keyring lists"),
         (forged_name, "the signature of snapshot"),
         (removed_agent, "which was removed before that"),
         (another_repository, "its keyring another"),

@@ -88,9 +88,9 @@ def test_pins_that_say_something_else(tmp_path: Path) -> None:
     here.store.pin(first.root, second.header.pin_name)
     keyring = next(here.store.pins(f"pinfold/{here.key.repository}/keyring/"))
     here.store.pin(keyring.root, second.header.pin_name.replace("2026", "2027"))
-    told = dict(here.verify().damage)
-    assert "is pinned under another snapshot's name" == told[str(first.root)]
-    assert f"malformed snapshot folder: {keyring.root} is no snapshot: it has no README.txt" in told.values()
+    told = " ".join(why for _, why in here.verify().damage)
+    assert f"{first.root} is pinned under another snapshot's name" in told
+    assert f"malformed snapshot folder: {keyring.root} is no snapshot: it has no README.txt" in told
 
 
 def test_a_damaged_keyring(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_forged_public_parts(tmp_path: Path) -> None:
     sound = (here.keyring, second.manifest, second.blocks)
     cases = {
         "signature of snapshot .* does not hold": (later.encode(), good, *sound),
-        "agent that its keyring does not list": (
+        "agent that no keyring lists": (
             theirs.encode(),
             stranger.signer.sign(b"pinfold/1 snapshot\n" + theirs.encode()),
             *sound,

@@ -62,9 +62,10 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the caller wants of a run.  `interval`: seconds promised until the next, or None."""
+    """What the caller wants of a run.  `host`: another name than the machine's own; `interval`: seconds promised until the next, or None."""
 
     tags: tuple[str, ...] = ()
+    host: str = ""
     interval: int | None = None
     skip_unchanged: bool = False
     check_all: bool = False
@@ -237,7 +238,7 @@ class _Run:
         return Manifest(
             source=self._source.name,
             type=self._source.kind,
-            host=socket.gethostname(),
+            host=self._wishes.host or socket.gethostname(),
             versions={"pinfold": __version__, "python": platform.python_version()},
             options=self._source.options(),
             streams=[],
@@ -286,12 +287,12 @@ class _Run:
             if self._repository.node is None:
                 raise Missing(ref.cid, "the local cache, and an agent's key opens nothing")
             plain = self._repository.node(ref, self._repository.agent.generation)
-            self.keep_node(ref, plain)
+        self.keep_node(ref, plain)
         return plain
 
     def keep_node(self, ref: Ref, plain: bytes) -> None:
         """Remember a node of refs for the next run."""
-        self._repository.cache.add_node(ref.digest, plain)
+        self._repository.cache.add_node(self._cache_run, ref.digest, plain)
 
     def refer(self, ref: Ref) -> None:
         """The snapshot needs this block."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from pinfold.sources.directory.entry import order
+from pinfold.sources.directory.entry import Slice, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +89,7 @@ def _compare(before: Entry, after: Entry, *, metadata: bool) -> Change | None:
     if (before.mode ^ after.mode) & 0o170000:
         return Change.RETYPED
     same = before.size == after.size and before.target == after.target and before.rdev == after.rdev
-    if not same or (before.is_file and before.content != after.content and before.mtime != after.mtime):
+    if not same or (before.content != after.content and _touched_content(before, after)):
         return Change.CHANGED
     touched = (before.mode, before.uid, before.gid, before.mtime, before.xattrs) != (
         after.mode,
@@ -99,6 +99,12 @@ def _compare(before: Entry, after: Entry, *, metadata: bool) -> Change | None:
         after.xattrs,
     )
     return Change.TOUCHED if metadata and touched else None
+
+
+def _touched_content(before: Entry, after: Entry) -> bool:
+    """Whether other refs mean other bytes: bundles are laid anew, and generations sealed anew, without a change."""
+    in_bundles = type(before.content) is Slice or type(after.content) is Slice
+    return before.mtime != after.mtime or (before.ctime != after.ctime and not in_bundles)
 
 
 @dataclass(slots=True)

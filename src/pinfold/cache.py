@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS tags (tag BLOB PRIMARY KEY, digest BLOB NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS nodes (digest BLOB PRIMARY KEY, plain BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS nodes (
+    digest BLOB NOT NULL, run INTEGER NOT NULL, plain BLOB NOT NULL, PRIMARY KEY (digest, run)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS runs (
     run INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, kind TEXT NOT NULL,
     root TEXT NOT NULL, generation INTEGER NOT NULL, tree BLOB NOT NULL, sparse BLOB NOT NULL,
@@ -127,12 +129,21 @@ class Cache:
 
     def node(self, digest: bytes) -> bytes | None:
         """The plaintext of a node of refs."""
-        rows = self._run("SELECT plain FROM nodes WHERE digest = ?", (digest,))
+        rows = self._run("SELECT plain FROM nodes WHERE digest = ? LIMIT 1", (digest,))
         return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
 
-    def add_node(self, digest: bytes, plain: bytes) -> None:
-        """Remember a node of refs."""
-        self._run("INSERT OR REPLACE INTO nodes VALUES (?, ?)", (digest, plain))
+    def add_node(self, run: int, digest: bytes, plain: bytes) -> None:
+        """Remember a node of refs for as long as the index of this run is kept: it holds keys."""
+        self._run("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?)", (digest, run, plain))
+
+    def highest(self, name: str, value: int) -> int:
+        """The highest value ever told under this name, this one included."""
+        self._run(
+            "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+            (name, value),
+        )
+        rows = self._run("SELECT value FROM facts WHERE name = ?", (name,))
+        return rows[0][0] if rows and isinstance(rows[0][0], int) else value
 
     def begin(self, source: str) -> int:
         """Begin to keep an index; returns its number."""
@@ -189,6 +200,7 @@ class Cache:
     def _drop(self, where: str, values: tuple[object, ...]) -> None:
         runs = f"SELECT run FROM runs WHERE {where}"  # noqa: S608  # our own words
         self._run(f"DELETE FROM pages WHERE run IN ({runs})", values)  # noqa: S608
+        self._run(f"DELETE FROM nodes WHERE run IN ({runs})", values)  # noqa: S608
         self._run(f"DELETE FROM runs WHERE {where}", values)  # noqa: S608  # our own words
 
 
@@ -201,6 +213,8 @@ def _prepare(db: sqlite3.Connection) -> None:
     with contextlib.suppress(sqlite3.OperationalError):
         db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=OFF")
+    # What is forgotten must not linger in the file: pages and nodes hold keys of older content.
+    db.execute("PRAGMA secure_delete=ON")
     if version == 0:
         db.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA.split(";"):

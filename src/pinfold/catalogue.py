@@ -5,11 +5,10 @@ Nothing is kept here: the pin list is the catalogue, and everything else is a ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pinfold import snapshot
-from pinfold.errors import KeyFailure, Malformed, Missing, PinfoldError, StoreError, UsageError
+from pinfold.errors import KeyFailure, Malformed, Missing, PinfoldError, StoreError, Unavailable, UsageError
 from pinfold.ipld import CID
 
 if TYPE_CHECKING:
@@ -24,8 +23,7 @@ _KEYRING: Final = "keyring"
 _SHORTEST: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """A snapshot by its pin name alone, nothing fetched."""
 
     root: CID
@@ -67,8 +65,9 @@ def newest_keyring(store: Store, repository: str) -> Keyring:
     Raises KeyFailure when none is valid.
     """
     problems: list[str] = []
-    alone = (pin.root for pin in store.pins(f"{PREFIX}{repository}/{_KEYRING}/"))
-    for roots in (alone, (one.root for one in listed(store, repository))):
+    made = [one.root for one in listed(store, repository)]
+    alone = [pin.root for pin in store.pins(f"{PREFIX}{repository}/{_KEYRING}/")]
+    for roots in ([*alone, *made[-1:]], made):
         found = [_try(store, root, repository, problems) for root in roots]
         valid = [keyring for keyring in found if keyring is not None]
         if valid:
@@ -81,6 +80,8 @@ def newest_keyring(store: Store, repository: str) -> Keyring:
 def _try(store: Store, root: CID, repository: str, problems: list[str]) -> Keyring | None:
     try:
         keyring = snapshot.load_keyring(root, store.get)
+    except Unavailable:
+        raise  # an older keyring may let sign who was removed since
     except (StoreError, Malformed, KeyFailure) as error:
         problems.append(str(error))
         return None
@@ -109,9 +110,10 @@ def snapshots(
     store: Store, repository: str, source: str = "", broken: Callable[[Listed, PinfoldError], None] | None = None
 ) -> Iterator[Snapshot]:
     """Every snapshot, oldest first; those that cannot be read are told to `broken` and passed over."""
+    keyring = newest_keyring(store, repository)
     for one in listed(store, repository, source):
         try:
-            loaded = _load_of(repository, one.root, store)
+            loaded = load(one, store, keyring)
         except (StoreError, Malformed, KeyFailure) as error:
             if broken is None:
                 raise
@@ -120,20 +122,32 @@ def snapshots(
             yield loaded
 
 
-def _load_of(repository: str, root: CID, store: Store) -> Snapshot:
-    loaded = snapshot.load(root, store.get)
-    if loaded.header.repository != repository:
-        raise KeyFailure(f"snapshot {root} is pinned as of repository {repository}, but is of another")
+def load(one: Listed, store: Store, keyring: Keyring) -> Snapshot:
+    """A snapshot that is what its pin says, by an agent the newest keyring still lets sign.
+
+    Raises Missing, Corrupt, Malformed, KeyFailure.
+    """
+    loaded = snapshot.load(one.root, store.get)
+    check(loaded, one, keyring)
     return loaded
+
+
+def check(made: Snapshot, one: Listed, keyring: Keyring) -> None:
+    """Raise KeyFailure unless a snapshot is what its pin says, by an agent that may sign."""
+    header = made.header
+    if (header.repository, header.source, header.kind, header.finished) != one[1:]:
+        raise KeyFailure(f"snapshot {one.root} is pinned under another snapshot's name: forged, or pinned by hand")
+    snapshot.check_agent(made, keyring)
 
 
 def previous(store: Store, repository: str, source: str, agent: str) -> Snapshot | None:
     """This agent's newest finished snapshot of a source."""
+    keyring = newest_keyring(store, repository)
     for one in reversed(listed(store, repository, source)):
         if one.kind == "checkpoint":
             continue
         try:
-            found = snapshot.load(one.root, store.get)
+            found = load(one, store, keyring)
         except (StoreError, Malformed, KeyFailure):
             continue  # verify is who speaks of damage; the chain goes on from the newest whole one
         if found.header.agent == agent:
@@ -149,23 +163,19 @@ def find(store: Store, repository: str | None, text: str, source_id: Callable[[s
     if text.startswith("latest"):
         return _latest(store, repository or the_repository(store), text, source_id)
     whole = _whole(text)
-    if whole is not None and repository is None and not any(pin.root == whole for pin in store.pins(PREFIX)):
-        return snapshot.load(whole, store.get)
-    candidates = listed(store, repository or the_repository(store))
-    matches = [one for one in candidates if _matches(str(one.root), text)]
+    if whole is not None and repository is None and not repositories(store):
+        return _stranger(store, whole)  # a gateway has no pin list
+    repository = repository or the_repository(store)
+    matches = [one for one in listed(store, repository) if _matches(str(one.root), text)]
     if len(matches) == 1:
-        return snapshot.load(matches[0].root, store.get)
+        return load(matches[0], store, newest_keyring(store, repository))
     if not matches:
-        by_id = [
-            one
-            for one in snapshots(store, repository or the_repository(store), broken=_pass)
-            if _matches(str(one.id), text)
-        ]
+        by_id = [one for one in snapshots(store, repository, broken=_pass) if _matches(str(one.id), text)]
         if len(by_id) == 1:
             return by_id[0]
         if whole is not None and not by_id:
             return _stranger(store, whole)
-        matches = [one for one in candidates if any(one.root == other.root for other in by_id)]
+        matches = [one for one in listed(store, repository) if any(one.root == other.root for other in by_id)]
     if not matches:
         raise UsageError(f"no snapshot {text!r} in {store.name}; see: pinfold snapshots")
     few = ", ".join(str(one.root) for one in matches[:3])
@@ -175,7 +185,7 @@ def find(store: Store, repository: str | None, text: str, source_id: Callable[[s
 def _stranger(store: Store, root: CID) -> Snapshot:
     try:
         return snapshot.load(root, store.get)
-    except Missing as error:
+    except (Missing, Malformed) as error:
         raise UsageError(f"no snapshot {root} in {store.name}; see: pinfold snapshots") from error
 
 
@@ -193,7 +203,7 @@ def _latest(store: Store, repository: str, text: str, source_id: Callable[[str],
         raise UsageError(
             f"no snapshot{f' of {name}' if name else ''} in {store.name} yet; make one with: pinfold backup"
         )
-    return snapshot.load(found[-1].root, store.get)
+    return load(found[-1], store, newest_keyring(store, repository))
 
 
 def _whole(text: str) -> CID | None:

@@ -87,7 +87,7 @@ def _reroot(store: Store, one: catalogue.Listed, keyring: Keyring, now: set[byte
 
 def add_recipient(keyring: Keyring, key: OwnerKey, recipient: str, label: str) -> Keyring:
     """A keyring that this recipient opens too.  Raises UsageError if it already does."""
-    slot = slots.age_slot(recipient, label, key.secrets(), _hider(key))
+    slot = slots.age_slot(recipient, label, key.secrets(), keyring.repository.id, _hider(key))
     if any(one.fingerprint == slot.fingerprint for one in keyring.slots):
         raise UsageError(f"recipient {slot.fingerprint} has a slot already")
     return next_keyring(keyring, key, slot_list=[*keyring.slots, slot])
@@ -145,7 +145,7 @@ def rotate(keyring: Keyring, key: OwnerKey, passphrase: Secret | None, clock: Cl
     for slot in keyring.slots:
         if slot.kind == "age":
             recipient = key.unhide(slot.recipient).decode()
-            kept.append(slots.age_slot(recipient, slot.label, newer.secrets(), _hider(newer)))
+            kept.append(slots.age_slot(recipient, slot.label, newer.secrets(), keyring.repository.id, _hider(newer)))
         elif passphrase is not None and slot.stretch and _opens(passphrase, slot, keyring):
             kept.append(
                 slots.passphrase_slot(

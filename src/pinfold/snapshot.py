@@ -353,15 +353,19 @@ def _check(snapshot: Snapshot, document: bytes, signature: bytes) -> None:
     header, keyring = snapshot.header, snapshot.keyring
     if header.repository != keyring.repository.id:
         raise KeyFailure(f"snapshot {snapshot.root} says repository {header.repository}, its keyring another: forged")
-    agent_key = bytes.fromhex(header.agent)
-    agent = keyring.agent(agent_key)
-    if agent is None:
-        raise KeyFailure(f"snapshot {snapshot.root} is signed by an agent that its keyring does not list: forged")
-    if agent.until and header.finished > agent.until:
-        raise KeyFailure(f"snapshot {snapshot.root} is signed by agent {agent.name}, which was removed before that")
-    verify_signature(agent_key, signature, _signed(document), f"snapshot {snapshot.root}")
+    check_agent(snapshot, keyring)
+    verify_signature(bytes.fromhex(header.agent), signature, _signed(document), f"snapshot {snapshot.root}")
     if header.blocks_root != str(snapshot.blocks) or header.manifest != str(snapshot.manifest):
         raise KeyFailure(f"snapshot {snapshot.root} holds other blocks or another manifest than were signed: forged")
+
+
+def check_agent(snapshot: Snapshot, keyring: Keyring) -> None:
+    """Raise KeyFailure unless this keyring, the snapshot's own or a newer one, lets its agent sign."""
+    agent = keyring.agent(bytes.fromhex(snapshot.header.agent))
+    if agent is None:
+        raise KeyFailure(f"snapshot {snapshot.root} is signed by an agent that no keyring lists: forged")
+    if agent.until and snapshot.header.finished > agent.until:
+        raise KeyFailure(f"snapshot {snapshot.root} is signed by agent {agent.name}, which was removed before that")
 
 
 def read_small(cid: CID, get: Get, most: int, name: str) -> bytes:

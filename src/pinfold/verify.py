@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from pinfold.catalogue import Listed
+    from pinfold.seal.keyring import Keyring
     from pinfold.seal.keys import OwnerKey
     from pinfold.seal.refs import Ref
     from pinfold.snapshot import Snapshot
@@ -75,6 +76,7 @@ class Verification:
         self._store = store
         self._key = key
         self._depth = depth
+        self._newest: Keyring | None = None
         self._seen = SeenMarks()
         self._bad: set[bytes] = set()
         self._random = random.Random(depth.seed)  # noqa: S311  # a sample, not a secret
@@ -100,8 +102,7 @@ class Verification:
         self.report.snapshots += 1
         try:
             made = snapshot.load(one.root, self.fetch)
-            if made.header.pin_name != f"pinfold/{one.repository}/{one.source}/{one.kind}/{one.finished}":
-                self.report.add(str(one.root), "is pinned under another snapshot's name")
+            catalogue.check(made, one, self._keyring(one.repository))
         except PinfoldError as error:
             self._damaged(error, f"snapshot {one.root}")
             return
@@ -109,6 +110,11 @@ class Verification:
         self._small(made)
         if self._key is not None:
             self._contents(made, self._key, listed)
+
+    def _keyring(self, repository: str) -> Keyring:
+        if self._newest is None:
+            self._newest = catalogue.newest_keyring(self._store, repository)
+        return self._newest
 
     def fetch(self, cid: CID) -> bytes:
         """A block, hashed here whatever the store says."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -267,7 +266,13 @@ def for_backup(settings: Settings, ask: Ask | None = None) -> Iterator[Repositor
         elif agent.owner != keyring.repository.owner:
             raise KeyFailure(f"the agent key is of another repository than {found.repository}")
         cache = Cache(settings.cache / found.repository)
+        seen = cache.highest("keyring", keyring.sequence)
         try:
+            if keyring.sequence < seen:
+                raise KeyFailure(
+                    f"{found.store.name} shows keyring {keyring.sequence}, this machine has seen {seen}: somebody rolled"
+                    f" the repository back; if that was you, delete {settings.cache / found.repository}"
+                )
             yield Repository(
                 found.store,
                 keyring,
@@ -353,7 +358,9 @@ def init(
     clock = SystemClock()
     key = OwnerKey.new(clock.random)
     made = [
-        slots.age_slot(one, f"recipient {number}", key.secrets(), lambda data: key.hide(data, clock.random))
+        slots.age_slot(
+            one, f"recipient {number}", key.secrets(), key.repository, lambda data: key.hide(data, clock.random)
+        )
         for number, one in enumerate(recipients, 1)
     ]
     if secret is not None:
@@ -362,7 +369,7 @@ def init(
     keyring = first_keyring(key, made, agents, padding=padding)
     written: Path | None = None
     if recipients:
-        keyring, agent_key = rekey.new_agent(keyring, key, agent or settings.host or socket.gethostname(), clock)
+        keyring, agent_key = rekey.new_agent(keyring, key, agent or f"agent-{clock.random(4).hex()}", clock)
         written = write_agent(settings, agent_key)
     try:
         with store(settings, create=True) as where:
@@ -431,7 +438,7 @@ def _rules(source: SourceSettings, files_from: Sequence[bytes] | None) -> Rules:
 
 @contextlib.contextmanager
 def elsewhere(settings: Settings, text: str) -> Iterator[Settings | None]:
-    """Settings for a snapshot that is no pin but a folder as `ipfs get` makes it, or a CAR file; None if it is neither.
+    """Settings for a snapshot that is no pin but a folder as `ipfs get` makes it, or a CAR file; None if neither.
 
     A CAR file is unpacked into a passing store beside the cache, which is gone afterwards.
     """

@@ -22,7 +22,7 @@ def tree_of(root: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()
-        content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        content = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else None
         found[str(path.relative_to(root))] = (stat.filemode(status.st_mode), status.st_mtime_ns, content)
     return found
 

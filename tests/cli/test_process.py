@@ -32,7 +32,7 @@ def in_terminal(words: list[str], answers: list[str], environment: dict[str, str
     """Run on a terminal, answering each prompt; returns the exit code and what was shown."""
     child, terminal = pty.fork()
     if child == 0:
-        os.execve(sys.executable, [*PROGRAM, *words], environment)
+        os.execve(sys.executable, [*PROGRAM, *words], environment)  # noqa: S606  # this very program
     shown = b""
     while True:
         try:
@@ -129,11 +129,13 @@ def test_an_interrupt_is_130(repo: Cli, tmp_path: Path, environment: dict[str, s
     fifo = tmp_path / "list"
     os.mkfifo(fifo)
     words = [*PROGRAM, "backup", str(tmp_path), "--files-from", str(fifo), *repo.words]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as running:
-        with fifo.open("wb"):  # it reads the list now, and waits for more
-            running.send_signal(signal.SIGINT)
-            assert running.stderr is not None
-            told = running.stderr.read()
+    with (
+        subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as running,
+        fifo.open("wb"),  # opened when the other end is: it reads the list now, and waits for more
+    ):
+        running.send_signal(signal.SIGINT)
+        assert running.stderr is not None
+        told = running.stderr.read()
     assert (130, 1) == (running.returncode, told.count("\n"))
     assert "interrupted" in told
     repo("verify")

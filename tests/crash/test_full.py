@@ -43,7 +43,7 @@ def mount() -> Iterator[Mount]:
 def fill(machine: Machine, oracle: Oracle, tree: Path, chance: random.Random) -> None:
     """Back up until there is no room, which is told in one line that names the place."""
     for number in range(100):
-        (tree / f"file more {number}").write_bytes(chance.randbytes(700_000))
+        (tree / f"file more {number % 8}").write_bytes(chance.randbytes(700_000))
         done = machine.run(*back_up(tree))
         if done.code:
             assert 1 == done.code, done

@@ -46,7 +46,8 @@ def test_two_machines_and_a_collector(machine: Machine, tree: Path, tmp_path: Pa
         oracle.look(place, list(oracle.states))
         assert 1 == len(oracle.states)
         oracle.check_all()
-    assert {1} == set(kept_blocks(machine.store).values())
+    # Both may have put the same block at the same moment; nothing else is there twice.
+    assert {1} <= set(kept_blocks(machine.store).values()) <= {1, 2}
 
 
 def at_once(chance: random.Random, machine: Machine, trees: dict[Path, Machine]) -> dict[str, Done]:

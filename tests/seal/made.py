@@ -38,7 +38,7 @@ def slot_of(key: OwnerKey, passphrase: Secret = PASSPHRASE, stretch: slots.Stret
 
 def age_slot_of(key: OwnerKey, recipient: str, label: str = "laptop") -> Slot:
     """Return a slot for an age recipient."""
-    return slots.age_slot(recipient, label, key.secrets(), lambda data: key.hide(data, chance(3)))
+    return slots.age_slot(recipient, label, key.secrets(), key.repository, lambda data: key.hide(data, chance(3)))
 
 
 def keyring_of(key: OwnerKey, agents: Sequence[AgentKey] = (), slot_list: Sequence[Slot] = ()) -> Keyring:

@@ -63,8 +63,8 @@ def stored(slot: Slot) -> Slot:
 def test_recipients(pair: type) -> None:
     """What is sealed to a recipient opens with its identity, among others' slots too, and with no other identity."""
     private, public = pair()
-    mine = stored(age_slot(f"{public} me@host\n" if public.startswith("ssh") else public, "me", SECRETS, bytes))
-    other = age_slot(x25519_pair()[1], "you", SECRETS, bytes)
+    mine = stored(age_slot(f"{public} me@host\n" if public.startswith("ssh") else public, "me", SECRETS, REPOSITORY, bytes))
+    other = age_slot(x25519_pair()[1], "you", SECRETS, REPOSITORY, bytes)
     right = Identities(parse_identities(private, "file"))
     assert SECRETS == unlock(right, [other, mine], REPOSITORY)
     for wrong in (Identities(parse_identities(x25519_pair()[0], "file")), Identities([]), Passphrase(Secret(b"p"))):
@@ -195,6 +195,6 @@ def test_what_is_no_identity() -> None:
 def test_fingerprints() -> None:
     """A fingerprint is of the key, not of the comment behind it, and does not show the key."""
     _, public = ssh_pair()
-    assert fingerprint_of(public) == fingerprint_of(f"  {public}  me@host ")
-    assert fingerprint_of(public) != fingerprint_of(ssh_pair()[1])
-    assert 16 == len(fingerprint_of(public))
+    assert fingerprint_of(public, REPOSITORY) == fingerprint_of(f"  {public}  me@host ", REPOSITORY)
+    assert fingerprint_of(public, REPOSITORY) != fingerprint_of(ssh_pair()[1], REPOSITORY)
+    assert 16 == len(fingerprint_of(public, REPOSITORY))

@@ -85,6 +85,7 @@ def test_a_deep_tree(tmp_path: Path) -> None:
     assert 0 == here.backup(root).counts.read_bytes
 
 
+@pytest.mark.slow
 def test_a_large_folder(tmp_path: Path) -> None:
     """Twenty thousand tiny files in one folder come back, and one more file costs a page and a bundle."""
     here, root = rig(tmp_path / "cache"), tmp_path / "t"

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _let_go_of_stdout()
         return 0
     except KeyboardInterrupt:
-        return _tell(words, INTERRUPTED, "interrupted; what is stored already is used by the next run")
+        return _tell(words, INTERRUPTED, "interrupted; the same command goes on where it stopped")
     return code
 
 
@@ -53,27 +53,30 @@ def _run(words: list[str]) -> int:
             return int(pinfold.invoke(context) or 0)
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except click.UsageError as error:
-        hint = f"\nsee: {error.ctx.command_path} --help" if error.ctx else ""
-        return _tell(words, error.exit_code, error.format_message() + ("" if "--json" in words else hint))
-    except click.ClickException as error:
-        return _tell(words, error.exit_code, error.format_message())
     except click.Abort:
         raise KeyboardInterrupt from None
     except BrokenPipeError:
         raise
-    except PinfoldError as error:
-        _trace(words)
-        return _tell(words, error.exit_code, str(error))
-    except OSError as error:
-        _trace(words)
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return _tell(words, 1, f"{where}{error.strerror or error}")
     except Exception as error:  # noqa: BLE001  # the last net: one line for people, the trace on demand
-        _trace(words)
-        return _tell(
-            words, 1, f"internal error ({type(error).__name__}): {error}; run again with --debug for the trace"
-        )
+        if _has(words, "--debug"):
+            import traceback  # noqa: PLC0415
+
+            traceback.print_exc()
+        return _tell(words, *_meaning(error))
+
+
+def _meaning(error: Exception) -> tuple[int, str]:
+    """The exit code and the message of whatever ended a command."""
+    import click  # noqa: PLC0415
+
+    if isinstance(error, PinfoldError):
+        return error.exit_code, str(error)
+    if isinstance(error, click.ClickException):
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        return error.exit_code, error.format_message() + (f"\nsee: {context.command_path} --help" if context else "")
+    if isinstance(error, OSError):
+        return 1, (f"{error.filename}: " if error.filename is not None else "") + (error.strerror or str(error))
+    return 1, f"internal error ({type(error).__name__}): {error}; run again with --debug for the trace"
 
 
 def _tell(words: list[str], code: int, message: str) -> int:
@@ -81,13 +84,6 @@ def _tell(words: list[str], code: int, message: str) -> int:
 
     output.error(message, code, as_json=_has(words, "--json"), color=not _has(words, "--no-color"))
     return code
-
-
-def _trace(words: list[str]) -> None:
-    if _has(words, "--debug"):
-        import traceback  # noqa: PLC0415
-
-        traceback.print_exc()
 
 
 def _has(words: list[str], option: str) -> bool:

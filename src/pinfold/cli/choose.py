@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pinfold import catalogue, wiring
 from pinfold.config.values import closest
-from pinfold.errors import KeyFailure, PinfoldError, UsageError
+from pinfold.errors import ConfigError, KeyFailure, PinfoldError, UsageError
 from pinfold.reading import DAMAGE
 from pinfold.sources.directory.excludes import Rules
 
@@ -93,7 +93,7 @@ def files(include: Sequence[str], exclude: Sequence[str]) -> Fits | None:
 
 def fitting(patterns: Sequence[str]) -> Fits:
     """Whether a path, or a folder above it, fits one of the patterns."""
-    rules = Rules(patterns)
+    rules = _rules(patterns)
 
     @functools.lru_cache(_FOLDERS_REMEMBERED)
     def folder_fits(path: bytes) -> bool:
@@ -107,8 +107,14 @@ def fitting(patterns: Sequence[str]) -> Fits:
 
 def matching(patterns: Sequence[str]) -> Fits:
     """Whether a path itself fits one of the patterns."""
-    rules = Rules(patterns)
-    return rules.leaves_out
+    return _rules(patterns).leaves_out
+
+
+def _rules(patterns: Sequence[str]) -> Rules:
+    try:
+        return Rules(patterns)
+    except ConfigError as error:  # there they are called after the option that has them in a backup
+        raise ConfigError([one.removeprefix("--exclude: ") for one in error.mistakes]) from None
 
 
 def sources(found: Opened | Owned) -> Iterator[tuple[str, str]]:

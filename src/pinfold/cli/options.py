@@ -131,10 +131,18 @@ class Family(click.Group):
     def __init__(self, *names: Any, table: Mapping[str, tuple[str, str]], **attributes: Any) -> None:  # noqa: ANN401
         """`table`: by name, where it lies as "module:attribute", and what it does in a few words."""
         attributes.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        attributes["no_args_is_help"] = False  # it is told below, on stderr
         super().__init__(*names, **attributes)
         self.own = list(self.params)
         self.params += GLOBAL
         self.table = table
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; without any word, the help."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's shape
         """Their names, in the order people need them."""

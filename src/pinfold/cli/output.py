@@ -101,7 +101,7 @@ def error(message: str, code: int, *, as_json: bool, color: bool) -> None:
     if as_json:
         sys.stderr.write(json.dumps({"error": {"code": code, "message": message}}) + "\n")
         return
-    first, _, rest = message.partition("\n")
+    first, _, rest = message.partition("\n")  # several mistakes in settings, or where help is
     sys.stderr.write(_painted(f"pinfold: {first}", "31", color=color) + "\n" + (rest + "\n" if rest else ""))
 
 

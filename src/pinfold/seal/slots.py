@@ -195,11 +195,11 @@ class Passphrase:
         return "the passphrase"
 
 
-def age_slot(recipient: str, label: str, secrets: Secret, hide: Callable[[bytes], bytes]) -> Slot:
+def age_slot(recipient: str, label: str, secrets: Secret, repository: str, hide: Callable[[bytes], bytes]) -> Slot:
     """Seal `secrets` to an age recipient written as text.  Raises UsageError for no recipient."""
     recipient = recipient.strip()
     sealed = pyrage.encrypt(secrets.reveal(), [parse_recipient(recipient)])
-    return Slot("age", fingerprint_of(recipient), label, sealed, hide(recipient.encode()))
+    return Slot("age", fingerprint_of(recipient, repository), label, sealed, hide(recipient.encode()))
 
 
 def passphrase_slot(
@@ -214,9 +214,13 @@ def passphrase_slot(
     return Slot("passphrase", random(8).hex(), label, sealed, b"", stretch, salt)
 
 
-def fingerprint_of(recipient: str) -> str:
-    """16 hex that name a recipient without showing it: comments behind SSH keys do not count."""
-    return blake3(" ".join(recipient.split()[:2]).encode()).digest(length=8).hex()
+def fingerprint_of(recipient: str, repository: str) -> str:
+    """16 hex that name a recipient without showing it: comments behind SSH keys do not count.
+
+    Another in each repository, so that nobody can tell that two of them share a recipient.
+    """
+    words = " ".join((repository, *recipient.split()[:2]))
+    return blake3(words.encode(), derive_key_context="pinfold 1 recipient").digest(length=8).hex()
 
 
 def parse_recipient(text: str) -> AgeRecipient:

@@ -12,10 +12,11 @@ In order, each step safe to be killed in:
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from pinfold.errors import Corrupt, Missing, Unavailable
+from pinfold.errors import Corrupt, Full, Missing, Unavailable
 from pinfold.ipld.cid import CID, SHA2_256
 from pinfold.store.folder.index import index_error
 from pinfold.store.folder.layout import sync_folder, translated
@@ -39,6 +40,7 @@ _SMALL: Final = 16 << 20
 _MANY_SMALL: Final = 16
 _GROUP_BYTES: Final = 200 << 20
 _GROUP_CARS: Final = 64
+_RESERVE: Final = 256 << 10
 _LIVE: Final = "EXISTS (SELECT 1 FROM marks.live m WHERE m.digest = b.digest)"
 _BY_CAR: Final = f"""
 SELECT c.id, c.name, c.indexed, c.sealed, c.listing, COUNT(b.digest), TOTAL(b.length),
@@ -117,8 +119,7 @@ class Collection:
             self._freed_bytes = sum(int(car.bytes - car.live_bytes) for car in victims if not alive)
         else:
             held = self._held(victims, self._condemn(victims))
-            for group in _groups([car for car in victims if car.name not in held]):
-                self._sweep(group)
+            self._sweep_all([car for car in victims if car.name not in held])
         report(total, total)
         return Collected(
             freed_blocks=self._freed_blocks,
@@ -161,6 +162,27 @@ class Collection:
         return {
             car.name for car in victims if not alive.isdisjoint(row[0] for row in self._db.execute(blockers, (car.id,)))
         }
+
+    def _sweep_all(self, victims: list[_Car]) -> None:
+        """Group after group, those first that leave least to copy: what they free makes room for the next.
+
+        Raises Full if the disk has no room for any copies, and nothing was freed.
+        """
+        waiting = victims
+        while group := _next_group(waiting, self._room()):
+            self._sweep(group)
+            waiting = waiting[len(group) :]
+        if any(car.live_space < car.indexed for car in waiting) and not self._freed_blocks:
+            raise Full(
+                f"no room left in {self._layout.cars} to copy what half-empty cars still hold"
+                f" ({int(waiting[0].live_space)} bytes of one): free some, then collect again"
+            )
+
+    def _room(self) -> float:
+        """Bytes that copies may take: what is free, but for what the index and listings grow by."""
+        with translated(self._layout.cars):
+            disk = os.statvfs(self._layout.cars)
+        return max(0.0, disk.f_bavail * disk.f_frsize - _RESERVE) * 15 / 16
 
     def _sweep(self, group: list[_Car]) -> None:
         """Empty and remove these cars."""
@@ -230,15 +252,11 @@ def _is_of(name: str, alive: list[Lease]) -> bool:
     return any(lease.token == parts[1] and lease.first_car <= int(parts[2]) for lease in alive)
 
 
-def _groups(victims: list[_Car]) -> Iterator[list[_Car]]:
-    """Victims in groups whose survivors fill about one car: one sync and one new car each."""
-    group: list[_Car] = []
+def _next_group(victims: list[_Car], room: float) -> list[_Car]:
+    """The first victims, as many as have survivors for about one new car and fit `room`: one sync for all."""
     size = 0.0
-    for car in victims:
-        group.append(car)
+    for number, car in enumerate(victims):
         size += car.live_space
-        if size >= _GROUP_BYTES or len(group) == _GROUP_CARS:
-            yield group
-            group, size = [], 0.0
-    if group:
-        yield group
+        if size > min(room, _GROUP_BYTES) or number == _GROUP_CARS:
+            return victims[:number]
+    return victims
