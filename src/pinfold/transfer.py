@@ -13,8 +13,9 @@ import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pinfold import catalogue, snapshot
-from pinfold.errors import Full, Malformed, PinfoldError, UsageError
+from pinfold.errors import Corrupt, Full, Malformed, PinfoldError, UsageError
 from pinfold.ipld import CID, car, walk
+from pinfold.store import Heals, power
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,8 @@ def load(
 ) -> tuple[int, list[Snapshot]]:
     """Take a CAR's blocks into a store and pin the snapshots that are its roots.
 
-    Every block is checked against its CID.  Returns how many bytes were new, and the snapshots.
+    Every block is checked against its CID, and takes the place of a damaged one of that name.
+    Returns how many bytes were new, and the snapshots.
     Raises Malformed, Corrupt, Incomplete, or UsageError for a CAR whose roots are no snapshots.
     """
     try:
@@ -103,6 +105,17 @@ def _load(store: Store, root: CID) -> Snapshot:
         raise UsageError(f"root {root} of this CAR file is no snapshot ({error}); nothing was pinned") from error
 
 
+def _is_damaged(store: Store, cid: CID) -> bool:
+    """Whether a store holds a block that does not hash to its name."""
+    if not store.has([cid]):
+        return False
+    try:
+        store.get(cid)
+    except Corrupt:
+        return True
+    return False
+
+
 def _keep_keyring(store: Store, found: Snapshot) -> None:
     """A repository must have a keyring that stands alone, also when it came here by import.
 
@@ -110,7 +123,7 @@ def _keep_keyring(store: Store, found: Snapshot) -> None:
     """
     name = catalogue.keyring_pin(found.keyring)
     prefix = f"{catalogue.PREFIX}{found.keyring.repository.id}/keyring/"
-    if any(catalogue.keyring_sequence(pin) >= found.keyring.sequence for pin in store.pins(prefix)):
+    if any(catalogue.keyring_sequence(pin) > found.keyring.sequence for pin in store.pins(prefix)):
         return
     blocks: list[Block] = []
     root = snapshot.write_keyring(found.keyring, lambda cid, data: blocks.append((cid, data)))

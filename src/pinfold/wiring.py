@@ -270,8 +270,8 @@ def for_backup(settings: Settings, ask: Ask | None = None) -> Iterator[Repositor
         try:
             if keyring.sequence < seen:
                 raise KeyFailure(
-                    f"{found.store.name} shows keyring {keyring.sequence}, this machine has seen {seen}: somebody rolled"
-                    f" the repository back; if that was you, delete {settings.cache / found.repository}"
+                    f"{found.store.name} shows keyring {keyring.sequence}, this machine has seen {seen}: somebody"
+                    f" rolled the repository back; if that was you, delete {settings.cache / found.repository}"
                 )
             yield Repository(
                 found.store,

@@ -63,7 +63,9 @@ def stored(slot: Slot) -> Slot:
 def test_recipients(pair: type) -> None:
     """What is sealed to a recipient opens with its identity, among others' slots too, and with no other identity."""
     private, public = pair()
-    mine = stored(age_slot(f"{public} me@host\n" if public.startswith("ssh") else public, "me", SECRETS, REPOSITORY, bytes))
+    mine = stored(
+        age_slot(f"{public} me@host\n" if public.startswith("ssh") else public, "me", SECRETS, REPOSITORY, bytes)
+    )
     other = age_slot(x25519_pair()[1], "you", SECRETS, REPOSITORY, bytes)
     right = Identities(parse_identities(private, "file"))
     assert SECRETS == unlock(right, [other, mine], REPOSITORY)

@@ -95,6 +95,7 @@ def backup(
         for one in chosen:
             wishes = Wishes(
                 tags=one.tags,
+                host=settings.host or "",
                 interval=one.interval,
                 skip_unchanged=one.skip_unchanged,
                 check_all=settings.check_all,
