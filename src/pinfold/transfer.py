@@ -85,10 +85,13 @@ def load(
         try:
             for cid, _, block in blocks:
                 progress(len(block))
+                if heals is not None and _is_damaged(store, cid):
+                    heals.replace((cid, block))  # put would pass over it
                 yield cid, block
         except OSError as error:
             raise PinfoldError(f"cannot read the CAR file: {error.strerror}") from error
 
+    heals = power(store, Heals)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
     with store.session():
         new = store.put(passed())
         found = [_load(store, root) for root in roots]

@@ -199,13 +199,13 @@ def grow(root: Path, chance: random.Random) -> None:
 
 
 def change(root: Path, chance: random.Random) -> None:
-    """Write some small files anew, remove and add one, and now and then change the middle of a large one."""
+    """Write a third of the small files anew, remove and add one, and now and then change the middle of a large one."""
     files = sorted(path for path in root.rglob("file *") if path.is_file())
-    for path in chance.sample(files, 3):
+    for path in chance.sample(files, 20):
         path.write_bytes(chance.randbytes(chance.randrange(20_000)))
     chance.choice(files).unlink()
     (root / f"folder {chance.randrange(7)}" / f"file {chance.randrange(10**9)}").write_bytes(chance.randbytes(5000))
     if chance.random() < 0.4:
         with (root / chance.choice(["large", "folder 3/large"])).open("r+b") as file:
-            file.seek(chance.randrange(LARGE - 50_000))
-            file.write(chance.randbytes(chance.randrange(1, 50_000)))
+            file.seek(chance.randrange(LARGE // 2))
+            file.write(chance.randbytes(chance.randrange(LARGE // 2)))

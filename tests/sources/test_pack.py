@@ -45,7 +45,7 @@ FILE_SIZES = st.sampled_from([1, 10, 1000, 60_000, 300_000, SMALL, SMALL + 1, 2 
 @settings(max_examples=30)
 @given(st.lists(st.lists(st.tuples(FILE_SIZES, st.integers(0, 2)), max_size=8), max_size=8), st.integers(1, 5))
 def test_every_promise_is_kept(tree: list[list[tuple[int, int]]], step: int) -> None:
-    """Whatever files come in whatever parts, and however late their chunks are done, each has its content in the end."""
+    """Whatever files come in whatever parts, however late their chunks are done, each gets its content in the end."""
     sink = KeepingSink()
     sink.asleep = []
     work = packer(sink)

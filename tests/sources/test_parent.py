@@ -59,7 +59,7 @@ def test_what_was_there_is_found(before: set[bytes], now: set[bytes], rows: int)
 
 @given(TREES, TREES, st.integers(0, 40))
 def test_two_parents_end_to_end(checkpoint: set[bytes], older: set[bytes], cut: int) -> None:
-    """Up to where a checkpoint stopped it is the parent, from the next folder on the older index; in order, once each."""
+    """Up to where a checkpoint stopped it is the parent, from the next folder on the older index; all in order."""
     begun = list(itertools.islice(parts(checkpoint, 2), cut))
     resumed = Resumed(iter(begun), parts(older, 1))
     assert not resumed.behind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import stat
@@ -29,6 +30,7 @@ def walked(root: Path, rules: Rules | None = None) -> tuple[list[bytes], Keeping
 
 def open_files() -> int:
     """How many descriptors this process has."""
+    gc.collect()  # what other tests forgot to close goes now, not in the middle
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
@@ -106,7 +108,8 @@ def test_more_folders_than_descriptors(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert b"z/x" in paths
-    assert ["folder cannot be read: Too many open files"] == [what for _, what in sink.problems]
+    assert 1 == len(sink.problems)
+    assert sink.problems[0][1].endswith("Too many open files")
 
 
 def test_paths_too_long_for_an_index(tmp_path: Path) -> None:

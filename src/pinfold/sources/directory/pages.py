@@ -43,8 +43,7 @@ class IndexWriter:
 
     def add(self, part: Part) -> None:
         """Take a part; may seal a page.  A part too large for a page is taken in pieces."""
-        for piece in _pieces(part):
-            size = _weight(piece)
+        for piece, size in _pieces(part):
             if self._bytes + size > _MOST_BYTES:
                 self._flush()
             self._note_refs(piece)
@@ -67,13 +66,13 @@ class IndexWriter:
     def _flush(self) -> None:
         if not self._parts:
             return
-        page = Page(self._parts)
-        for part in self._parts:
-            for entry in part.entries:
-                page.users.setdefault(entry.uid, owners.user_name(entry.uid) or "")
-                page.groups.setdefault(entry.gid, owners.group_name(entry.gid) or "")
-        page.users = {number: name for number, name in page.users.items() if name}
-        page.groups = {number: name for number, name in page.groups.items() if name}
+        uids = {entry.uid for part in self._parts for entry in part.entries}
+        gids = {entry.gid for part in self._parts for entry in part.entries}
+        page = Page(
+            self._parts,
+            {uid: name for uid in uids if (name := owners.user_name(uid))},
+            {gid: name for gid in gids if (name := owners.group_name(gid))},
+        )
         data = index.encode(page)
         self._sink.keep_page(data)
         self._pages.append(self._sink.chunk(data, check=True))
@@ -107,33 +106,23 @@ class IndexWriter:
 
 
 def _weight(part: Part) -> int:
-    """At most how many bytes a part takes in its page, within a third."""
-    total = len(part.folder or b"")
-    bundle: Ref | None = None
-    uid = gid = -1
-    for entry in part.entries:
-        total += _ROW_BYTES + len(entry.name)
-        if entry.uid != uid or entry.gid != gid:
-            uid, gid = entry.uid, entry.gid
-            total += _OWNER_BYTES
+    """About how many bytes a part takes in its page."""
+    entries = part.entries
+    total = len(part.folder or b"") + len(entries) * _ROW_BYTES
+    for entry in entries:
+        total += len(entry.name)
         content = entry.content
-        if type(content) is Slice:
-            if content.ref is not bundle:
-                bundle = content.ref
-                total += refs.REF_BYTES
-            continue
         if isinstance(content, Chunks):
             total += len(content.refs) * refs.REF_BYTES
-        elif content is not None:
-            total += refs.REF_BYTES
-        total += len(entry.target or b"")
-    total += sum(len(entry.link or b"") + 24 * len(entry.extents or ()) for entry in part.entries)
-    total += sum(len(name) + len(value) + 16 for entry in part.entries for name, value in entry.xattrs)
+        if entry.xattrs or entry.target is not None or entry.link is not None or entry.extents is not None:
+            total += len(entry.target or b"") + len(entry.link or b"") + 24 * len(entry.extents or ())
+            total += sum(len(name) + len(value) for name, value in entry.xattrs)
     return total
 
 
-def _pieces(part: Part) -> list[Part]:
-    if _weight(part) <= _MOST_BYTES // 2 or len(part.entries) == 1:
-        return [part]
+def _pieces(part: Part) -> list[tuple[Part, int]]:
+    size = _weight(part)
+    if size <= _MOST_BYTES // 2 or len(part.entries) == 1:
+        return [(part, size)]
     middle = len(part.entries) // 2
     return _pieces(Part(part.folder, part.entries[:middle])) + _pieces(Part(part.folder, part.entries[middle:]))

@@ -34,6 +34,14 @@ class Parent:
 
     def find(self, name: bytes) -> Entry | None:
         """The entry of this name in the current folder."""
+        if self._here and self._part is not None and self._row < len(self._part.entries):
+            entry = self._part.entries[self._row]
+            if entry.name == name:  # by far the most frequent case
+                self._row += 1
+                return entry
+        return self._search(name)
+
+    def _search(self, name: bytes) -> Entry | None:
         while self._here and self._part is not None:
             entries = self._part.entries
             row = self._row

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pinfold.errors import UsageError
 from pinfold.sources.directory.entry import ROOT, Entry, Part
+from pinfold.sources.directory.parent import Parent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PART_ROWS: Final = 1024
 # An index holds paths of up to 65,536 bytes; a name is to fit behind this one.
@@ -28,7 +29,9 @@ _IGNORED_AT_START: Final = os.O_NOFOLLOW
 
 
 class Leaves(Protocol):
-    """Decides what the walk leaves out."""
+    """Decides what the walk leaves out.  `idle`: nothing by name, so that nobody need ask."""
+
+    idle: bool
 
     def leaves_out(self, path: bytes, is_folder: bool, size: int = 0) -> bool:  # 87,000 calls
         """Whether this name is left out, and everything below it."""
@@ -49,17 +52,33 @@ class Hears(Protocol):
 
 @dataclass(slots=True)
 class Seen:
-    """One part of the live tree.  `fd` is its folder, open until the next part is asked for."""
+    """One part of the live tree.  `fd` is its folder, open until the next part is asked for.
+
+    `olds`: for each entry the parent's of that name, or None; where nothing changed it is the entry.
+    """
 
     part: Part
     stats: list[os.stat_result]
+    olds: list[Entry | None]
     fd: int
 
 
 class Walk:
     """A walk of `root`; a lone file is a tree of one."""
 
-    def __init__(self, root: bytes, rules: Leaves, hears: Hears, *, one_file_system: bool = False) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        rules: Leaves,
+        hears: Hears,
+        *,
+        one_file_system: bool = False,
+        parent: Parent | None = None,
+        same: Callable[[Entry, os.stat_result], bool] = lambda _, __: False,
+    ) -> None:
+        """`parent`: the last index; `same`: whether one of its entries still fits a status."""
+        self._parent = parent or Parent(iter(()))
+        self._same = same
         self._root = root
         self._rules = rules
         self._hears = hears
@@ -77,12 +96,13 @@ class Walk:
         except OSError as error:
             raise UsageError(f"cannot read {os.fsdecode(self._root)}: {error.strerror}") from error
         self._device = status.st_dev
-        stack: list[tuple[bytes, int, Iterator[bytes]]] = []
+        # On the stack before anything is yielded: whoever walks may stop at any part.
+        stack: list[tuple[bytes, int, Iterator[bytes]]] = [(b"", fd, iter(()))]
         try:
-            yield Seen(Part(None, [entry_of(ROOT, status)]), [status], fd)
+            yield self._first(ROOT, status, fd)
             below: list[bytes] = []
             yield from self._folder(b"", fd, below)
-            stack.append((b"", fd, iter(below)))
+            stack[-1] = (b"", fd, iter(below))
             while stack:
                 path, fd, names = stack[-1]
                 name = next(names, None)
@@ -107,9 +127,20 @@ class Walk:
         fd = _open_folder(folder or b"/", OPEN_FOLDER & ~_IGNORED_AT_START)
         try:
             status = os.stat(name, dir_fd=fd)
-            yield Seen(Part(None, [entry_of(name, status)]), [status], fd)
+            yield self._first(name, status, fd)
         finally:
             os.close(fd)
+
+    def _first(self, name: bytes, status: os.stat_result, fd: int) -> Seen:
+        self._parent.enter(None)
+        entry, old = self._entry(name, status)
+        return Seen(Part(None, [entry]), [status], [old], fd)
+
+    def _entry(self, name: bytes, status: os.stat_result) -> tuple[Entry, Entry | None]:
+        old = self._parent.find(name)
+        if old is not None and self._same(old, status):
+            return old, old
+        return entry_of(name, status), old
 
     def _enter(self, path: bytes, name: bytes, fd: int) -> int | None:
         if len(path) > LONGEST_FOLDER:
@@ -132,6 +163,7 @@ class Walk:
             self._hears.note(path, f"only {os.fsdecode(marker)} is saved: it marks what else is there as not needed")
             names = [marker]
         names.sort()
+        self._parent.enter(path)
         for start in range(0, len(names), PART_ROWS):
             seen = self._rows(path, fd, names[start : start + PART_ROWS])
             for entry, status in zip(seen.part.entries, seen.stats, strict=True):
@@ -143,8 +175,11 @@ class Walk:
     def _rows(self, path: bytes, fd: int, names: list[bytes]) -> Seen:
         entries: list[Entry] = []
         stats: list[os.stat_result] = []
+        olds: list[Entry | None] = []
         prefix = path + b"/" if path else b""
         leaves_out = self._rules.leaves_out
+        idle = self._rules.idle
+        entry_and_old = self._entry
         for name in names:
             try:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -152,14 +187,16 @@ class Walk:
                 self._hears.problem(prefix + name, f"vanished or unreadable: {error.strerror}")
                 continue
             mode = status.st_mode
-            if leaves_out(prefix + name, stat.S_ISDIR(mode), status.st_size):
+            if not idle and leaves_out(prefix + name, stat.S_ISDIR(mode), status.st_size):
                 continue
             if stat.S_ISSOCK(mode):
                 self._hears.note(prefix + name, "a socket: skipped, it has no content")
                 continue
-            entries.append(entry_of(name, status))
+            entry, old = entry_and_old(name, status)
+            entries.append(entry)
+            olds.append(old)
             stats.append(status)
-        return Seen(Part(path, entries), stats, fd)
+        return Seen(Part(path, entries), stats, olds, fd)
 
 
 def _open_folder(name: bytes, flags: int, above: int | None = None) -> int:

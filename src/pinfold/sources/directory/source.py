@@ -20,7 +20,7 @@ from pinfold.sources.directory.entry import Entry, Part, Slice
 from pinfold.sources.directory.pack import Packer, is_small
 from pinfold.sources.directory.pages import IndexWriter
 from pinfold.sources.directory.parent import Parent, Resumed
-from pinfold.sources.directory.scan import Leaves, Seen, Walk
+from pinfold.sources.directory.scan import Leaves, Seen, Walk, entry_of
 from pinfold.sources.seam import Counts, Outcome, Previous
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ class _Run:
         self._parent = Parent(older)
         self._sparse = sparse
         self._counts = Counts()
-        self._walk = Walk(root, rules, sink, one_file_system=settings.one_file_system)
+        self._walk = Walk(
+            root, rules, sink, one_file_system=settings.one_file_system, parent=self._parent, same=self._same
+        )
         self._packer = Packer(sink, key.gear(), key.bundle_cut())
         self._index = IndexWriter(sink, key.page_cut)
         self._names: dict[tuple[int, int], tuple[bytes, Entry, int]] = {}
@@ -114,30 +116,37 @@ class _Run:
     def _part(self, seen: Seen) -> None:
         part = seen.part
         counts = self._counts
-        self._parent.enter(part.folder)
         kept: list[Entry] = []
-        for entry, status in zip(part.entries, seen.stats, strict=True):
-            old = self._parent.find(entry.name)
-            if stat.S_ISREG(entry.mode):
-                if self._file(seen, part, entry, status, old):
+        for entry, old, status in zip(part.entries, seen.olds, seen.stats, strict=True):
+            if not stat.S_ISREG(entry.mode):
+                if self._other(seen, part, entry, old):
                     kept.append(entry)
-                    counts.files += 1
-                    counts.bytes += entry.size
-            elif self._other(seen, part, entry, old):
+                continue
+            if entry is old and not self._unchanged(part, entry, status):
+                entry = entry_of(entry.name, status)  # noqa: PLW2901  # what was known of it is of no use
+            if entry is old or self._file(seen, part, entry, status, old):
                 kept.append(entry)
+                counts.files += 1
+                counts.bytes += entry.size
         part.entries = kept
         self._sink.progress(part.folder or b"", counts)
         if kept:
             self._packer.close_part(part)
 
+    def _unchanged(self, part: Part, entry: Entry, status: os.stat_result) -> bool:
+        """Take a file over from the parent as it is; False if its content is not to be had."""
+        if not self._still_there(entry):
+            return False
+        entry.link = None
+        if status.st_nlink > 1:
+            self._linked(part, entry, status)
+        self._counts.files_unchanged += 1
+        return True
+
     def _file(self, seen: Seen, part: Part, entry: Entry, status: os.stat_result, old: Entry | None) -> bool:
         """Give a regular file its content, or the promise of it; False if it cannot be saved."""
         counts = self._counts
         first = self._linked(part, entry, status) if status.st_nlink > 1 else None
-        if old is not None and self._same(entry, old) and self._still_there(old):
-            entry.content, entry.extents, entry.xattrs = old.content, old.extents, old.xattrs
-            counts.files_unchanged += 1
-            return True
         if old is None:
             counts.files_new += 1
         else:
@@ -195,8 +204,7 @@ class _Run:
             self._counts.folders += 1
         else:
             self._counts.others += 1
-        if old is not None and self._same(entry, old):
-            entry.target, entry.xattrs = old.target, old.xattrs
+        if entry is old:
             return True
         path = part.path(entry)
         if entry.is_symlink:
@@ -216,13 +224,17 @@ class _Run:
             self._sink.problem(path, problem)
         return found
 
-    def _same(self, entry: Entry, old: Entry) -> bool:
+    def _same(self, old: Entry, status: os.stat_result) -> bool:
+        settings = self._settings
         return (
-            entry.mtime == old.mtime
-            and entry.size == old.size
-            and entry.mode == old.mode
-            and (entry.ctime == old.ctime or self._settings.ignore_ctime)
-            and (entry.inode == old.inode or self._settings.ignore_inode)
+            old.mtime == status.st_mtime_ns
+            and old.mode == status.st_mode
+            and (old.size == status.st_size or not stat.S_ISREG(old.mode))
+            and (old.inode == status.st_ino or settings.ignore_inode)
+            and (
+                old.ctime == status.st_ctime_ns
+                or (settings.ignore_ctime and old.uid == status.st_uid and old.gid == status.st_gid)
+            )
         )
 
     def _still_there(self, old: Entry) -> bool:
