@@ -62,7 +62,10 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the caller wants of a run.  `host`: another name than the machine's own; `interval`: seconds promised until the next, or None."""
+    """What the caller wants of a run.
+
+    `host`: another name than the machine's own; `interval`: seconds promised until the next, or None.
+    """
 
     tags: tuple[str, ...] = ()
     host: str = ""

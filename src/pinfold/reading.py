@@ -87,16 +87,23 @@ class Reader:
             yield under_way.popleft().result()
 
     def leaves(self, tree: Tree, lost: Lost | None = None) -> Iterator[Ref]:
-        """The data refs below a tree; nodes that are damaged are told to `lost`, else raised."""
+        """The data refs below a tree; nodes that are damaged are told to `lost`, else raised.
+
+        With `lost` the tree is an index, where nothing comes twice: one that says so ends there.
+        """
         if lost is None:
             yield from refs.leaves(tree, self._node)
             return
+        seen = SeenMarks()
         pending = [tree]
         while pending:
             one = pending.pop()
             if one.depth == 0:
                 yield one.root
                 continue
+            if not seen.add(one.root.cid):
+                lost(one.root, Malformed("index", f"node {one.root.cid} comes twice: forged"))
+                return
             try:
                 if one.depth > MAX_DEPTH:
                     raise Malformed("tree of refs", f"depth {one.depth} is out of bounds")

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pinfold.errors import PinfoldError, UsageError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pinfold.reading import Reader
     from pinfold.seal.refs import Ref
     from pinfold.snapshot import Manifest
-    from pinfold.sources.directory.entry import Entry, Page
+    from pinfold.sources.directory.entry import Entry, Page, Part
     from pinfold.sources.directory.target import Target
 
 _WRITERS: Final = 2
@@ -72,6 +73,37 @@ class _Waiting(NamedTuple):
     complete: list[tuple[bytes, set[bytes]]]
 
 
+class _Way:
+    """The folders that lead to the current one, so that those above what is wanted can be made.
+
+    Memory: the subfolders of the folders on the way down.
+    """
+
+    def __init__(self) -> None:
+        self._stack: list[tuple[bytes | None, dict[bytes, Entry]]] = []
+
+    def enter(self, part: Part) -> None:
+        """Go on to this part, in the order of the index."""
+        stack, folder = self._stack, part.folder
+        while stack and stack[-1][0] != folder and not _is_above(stack[-1][0], folder):
+            stack.pop()
+        if not stack or stack[-1][0] != folder:
+            stack.append((folder, {}))
+        stack[-1][1].update((part.path(entry), entry) for entry in part.entries if entry.is_folder)
+
+    def lead(self, path: bytes) -> Iterator[tuple[bytes, Entry]]:
+        """The folders above `path`, which is in the current part, outermost first; each is given once."""
+        for (_, folders), (below, _) in pairwise(self._stack):
+            entry = folders.pop(below or b"", None)
+            if entry is not None:
+                yield below or b"", entry
+        self._stack[-1][1].pop(path, None)
+
+
+def _is_above(one: bytes | None, other: bytes | None) -> bool:
+    return other is not None and (not one or other.startswith(one + b"/"))
+
+
 class Restore:
     """One restore of one snapshot into one target."""
 
@@ -84,7 +116,7 @@ class Restore:
         self._result = result
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
-        self._parents: set[bytes] = set()
+        self._way = _Way()
         self._last = b""
         self._cleaning = self._clean() if choice.delete else None
 
@@ -105,10 +137,8 @@ class Restore:
         """
         if self._manifest.type != "directory":
             raise UsageError(f"this snapshot is of a {self._manifest.type}, not of a directory")
-        if self._choice.wanted is not None:
-            if self._choice.delete:
-                raise UsageError("--delete would remove what --include leaves out; use one of them")
-            self._find_parents(self._choice.wanted)
+        if self._choice.wanted is not None and self._choice.delete:
+            raise UsageError("--delete would remove what --include leaves out; use one of them")
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="pinfold-restore") as pool:
             waiting: deque[_Waiting] = deque()
             for page in self._reader.pages(self._manifest.index, self._lost):
@@ -122,19 +152,6 @@ class Restore:
         self._target.finish()
         return self._result
 
-    def _find_parents(self, wanted: Callable[[bytes, bool], bool]) -> None:
-        """Which folders lead to what is wanted: they are made, and nothing else in them."""
-        for page in self._reader.pages(self._manifest.index, lambda _, __: None):
-            for path, entry in page.rows():
-                if wanted(path, entry.is_folder):
-                    above = path
-                    while b"/" in above:
-                        above = above.rsplit(b"/", 1)[0]
-                        if above in self._parents:
-                            break
-                        self._parents.add(above)
-        self._parents.add(b"")
-
     def _page(self, page: Page, pool: ThreadPoolExecutor) -> _Waiting:
         """Make what needs no content, and hand files to the writers."""
         self._target.learn_owners(page.users, page.groups)
@@ -144,10 +161,7 @@ class Restore:
         for part in page.parts:
             if self._cleaning is not None:
                 self._cleaning.take(part)
-            for entry in part.entries:
-                path = part.path(entry)
-                if not self._is_wanted(path, entry):
-                    continue
+            for path, entry in self._wanted(part):
                 self._last = path
                 if not entry.is_file:
                     self._make(path, entry)
@@ -162,9 +176,19 @@ class Restore:
             tasks.extend(pool.submit(self._guard, self._write_small, ref, group) for group in groups)
         return _Waiting(tasks, links, [] if self._cleaning is None else self._cleaning.complete())
 
-    def _is_wanted(self, path: bytes, entry: Entry) -> bool:
+    def _wanted(self, part: Part) -> Iterator[tuple[bytes, Entry]]:
+        """The part's entries that are wanted; the folders above them are made before they come."""
         wanted = self._choice.wanted
-        return wanted is None or wanted(path, entry.is_folder) or (entry.is_folder and path in self._parents)
+        if wanted is None:
+            yield from ((part.path(entry), entry) for entry in part.entries)
+            return
+        self._way.enter(part)
+        for entry in part.entries:
+            path = part.path(entry)
+            if wanted(path, entry.is_folder):
+                for above, folder in self._way.lead(path):
+                    self._make(above, folder)
+                yield path, entry
 
     def _make(self, path: bytes, entry: Entry) -> None:
         if entry.is_folder:

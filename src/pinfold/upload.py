@@ -61,7 +61,8 @@ class Uploader:
         self._check_all = check_all
         workers = max(2, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pinfold-seal")
-        self._slots = threading.BoundedSemaphore(3 * workers)
+        self._most = 3 * workers
+        self._slots = threading.BoundedSemaphore(self._most)
         self._queue: queue.Queue[Block | threading.Event | None] = queue.Queue(QUEUE)
         self._lock = threading.Lock()
         self._confirmed: set[bytes] = set()
@@ -75,8 +76,12 @@ class Uploader:
     def chunk(self, data: bytes, *, edges: Sequence[int] = (), check: bool = False) -> Future[Segments]:
         """Seal and store a chunk; waits while too much is under way.  See `sources.seam.Sink`."""
         self._slots.acquire()
-        self._raise_failure()
-        return self._pool.submit(self._work, data, edges, check)
+        try:
+            self._raise_failure()
+            return self._pool.submit(self._work, data, edges, check)
+        except BaseException:
+            self._slots.release()
+            raise
 
     def block(self, cid: CID, data: bytes) -> None:
         """Store a public node as it is."""
@@ -85,6 +90,9 @@ class Uploader:
 
     def flush(self) -> None:
         """Return when everything given so far is durable.  Raises what storing raised."""
+        for _ in range(self._most):  # all of them: nothing is being sealed any more
+            self._slots.acquire()
+        self._slots.release(self._most)
         done = threading.Event()
         self._queue.put(done)
         done.wait()

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -17,11 +18,13 @@ from pinfold import catalogue, rekey
 from pinfold.backup import Wishes
 from pinfold.cache import Cache
 from pinfold.errors import Unavailable
-from pinfold.ipld import CID
 from pinfold.seal.secret import Secret
-from pinfold.snapshot import Snapshot
 from pinfold.store import Collects, Fault, Faulty, FolderStore, MemoryStore, power
-from pinfold.store.seam import Store
+
+if TYPE_CHECKING:
+    from pinfold.ipld import CID
+    from pinfold.snapshot import Snapshot
+    from pinfold.store import Store
 
 PLACES = st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a", "d/e/f/a", "z/a", "z/large"])
 SIZES = st.sampled_from([0, 1, 3000, 200_000, 700_000])
@@ -169,6 +172,4 @@ class Life(RuleBasedStateMachine):
 Life.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
-@pytest.mark.slow
-class TestLife(Life.TestCase):  # type: ignore[name-defined, misc]
-    """The machine above, as a test."""
+TestLife = pytest.mark.slow(Life.TestCase)
