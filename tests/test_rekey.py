@@ -168,7 +168,7 @@ def test_a_lost_agent_key_is_made_anew(tmp_path: Path) -> None:
     assert [("owner", False), ("laptop", True), ("laptop", False)] == names
 
 
-@pytest.mark.parametrize("folder", [False, True], ids=["memory", "folder"])
+@pytest.mark.parametrize("folder", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["memory", "folder"])
 @pytest.mark.parametrize("method", ["put", "get", "pin", "unpin", "pins"])
 def test_a_change_cut_short_is_finished_by_the_next(tmp_path: Path, method: str, folder: bool) -> None:
     """Broken off at any call to the store, a change is finished by settling again, and nothing is lost between."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MEBI = 1 << 20
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(TREES, TREES)
 def test_every_tree_comes_back(first: Node, second: Node) -> None:
     """Any two trees, one after the other in the place of one source, come back byte for byte with all metadata."""
@@ -224,6 +224,7 @@ def test_a_lone_file(tmp_path: Path) -> None:
     assert 0 == here.backup(root / "file", "source 0").counts.read_bytes
 
 
+@pytest.mark.slow
 def test_a_lost_page_costs_its_own_files_only(tmp_path: Path) -> None:
     """When a page of the index is lost, the files of all others come back, it is told, and nothing is removed."""
     here, root = rig(tmp_path / "cache"), tmp_path / "tree"

@@ -87,7 +87,7 @@ def _adopt(fd: int, path: Path, row: CarRow, index: Index) -> None:
         if sealed:
             _know_sealed(file, max(begin, row.indexed), row, index)
             return
-        end, gaps = _know_checked(file, max(begin, row.indexed), row, index)
+        end, gaps = _know_checked(file, _where_to_go_on(file, begin, row.indexed), row, index)
     if end < os.fstat(fd).st_size:
         os.ftruncate(fd, end)
         os.fsync(fd)
@@ -99,6 +99,17 @@ def _adopt(fd: int, path: Path, row: CarRow, index: Index) -> None:
     else:
         with suppress(Full):  # the next opening tries again
             _seal(fd, path, index)
+
+
+def _where_to_go_on(file: BinaryIO, begin: int, indexed: int) -> int:
+    """`indexed` if a section ends there, else `begin`: what is cut off must not hang on what a cache says."""
+    at = begin
+    with suppress(Malformed):
+        for place in car.scan(file, begin):
+            if at >= indexed:
+                break
+            at = place.offset + place.length
+    return indexed if at == indexed else begin
 
 
 def _seal(fd: int, path: Path, index: Index) -> None:
