@@ -113,8 +113,7 @@ def graph(data: bytes) -> tuple[CID, Get]:
     try:
         roots, found = car.read_car(io.BytesIO(data), verify=False)
         root = roots[0] if roots else None
-        for cid, _, block in found:
-            blocks[cid] = block
+        blocks.update((cid, block) for cid, _, block in found)
     except Malformed:
         if root is None:
             raise

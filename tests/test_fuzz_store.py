@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from fuzzing import bent
 from pinfold.errors import StoreError
-from pinfold.ipld import CID
 from pinfold.store import FolderStore
 from store.dags import noise, trie
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pinfold.ipld import CID
     from pinfold.store.seam import Block
 
 DAG = trie(1)

@@ -1,4 +1,4 @@
-"""Driving the real command line: run it, kill it at a moment or before its n-th change to the disk, look at what is left.
+"""Driving the real command line: run it, kill it at a moment or before its n-th change, look at what is left.
 
 What is killed is a process of its own; looking at the store happens in the test's process, through the same `main`.
 """
@@ -60,7 +60,7 @@ class Machine:
 
     store: Path
     cache: Path
-    passphrase: str = "first"
+    passphrase: str = "first"  # noqa: S105  # of a repository that lives for one test
     environment: dict[str, str] = field(default_factory=dict)
 
     def variables(self) -> dict[str, str]:

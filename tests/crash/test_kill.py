@@ -104,7 +104,7 @@ def test_forgets_killed_at_any_moment(machine: Machine, oracle: Oracle, tree: Pa
 def test_key_changes_killed_at_any_moment(
     machine: Machine, oracle: Oracle, tree: Path, seed: int, tmp_path: Path
 ) -> None:
-    """Twenty killed changes: the old passphrase opens all or the new one does, and a finished change leaves one only."""
+    """Twenty killed changes: the old passphrase opens all or the new one does; a finished change leaves only one."""
     chance = random.Random(seed)
     for _ in range(4):
         change(tree, chance)

@@ -1,4 +1,4 @@
-"""A repository and Kubo: what pinfold wrote, Kubo imports, pins, lists and gets; what Kubo gives back, pinfold restores."""
+"""A repository and Kubo: what pinfold wrote Kubo takes, pins and shows; what Kubo gives back pinfold restores."""
 
 from __future__ import annotations
 
@@ -115,9 +115,7 @@ def test_an_export_is_pinned_whole(kubo: Kubo, machine: Machine, tmp_path: Path)
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_an_export_of_kubo_is_imported(
-    kubo: Kubo, machine: Machine, tree: Path, tmp_path: Path, version: int
-) -> None:
+def test_an_export_of_kubo_is_imported(kubo: Kubo, machine: Machine, tree: Path, tmp_path: Path, version: int) -> None:
     """What `ipfs dag export` wrote, pinfold imports into a new store and restores; wrapped as CARv2, too."""
     import_cars(kubo, machine)
     root = roots(machine)[-1]
