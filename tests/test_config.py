@@ -238,7 +238,7 @@ type = "mysql"
 def test_a_bad_file(tmp_path: Path, content: str, expected: str) -> None:
     """A file that is no settings is one clear line that names it."""
     (tmp_path / "pinfold.toml").write_bytes(content.encode("utf-8", "surrogateescape"))
-    (told,) = mistakes(tmp_path)
+    (told,) = mistakes(tmp_path, {"config": "pinfold.toml"})
     assert told.startswith(expected)
 
 
@@ -255,6 +255,67 @@ def test_files_of_other_users_are_not_followed(tmp_path: Path, monkeypatch: pyte
         tmp_path
     )
     assert "x" == load({"config": file}, HOME, tmp_path).host
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+@pytest.mark.parametrize(("name", "content"), [("pinfold.toml", 'host = "x"'), (".env", "PINFOLD_HOST=x")])
+def test_files_that_others_may_write_to(tmp_path: Path, name: str, content: str, mode: int) -> None:
+    """A file that lies here and that its group or everybody may write to is refused, until they may not."""
+    file = write(tmp_path, content, name)
+    file.chmod(mode)
+    reason = "others may write to it; take that from them with chmod go-w, then look at what it says"
+    assert (f"{name}: {reason}",) == mistakes(tmp_path)
+    file.chmod(0o644)
+    assert "x" == load({}, HOME, tmp_path).host
+
+
+def test_other_programs_dotenv(tmp_path: Path) -> None:
+    """A `.env` that says nothing of pinfold is no concern of ours, whoever may write to it."""
+    write(tmp_path, "DATABASE=x\n", ".env").chmod(0o666)
+    assert None is load({}, HOME, tmp_path).host
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe or a folder of a name we look for is passed by, without waiting for a writer."""
+    os.mkfifo(tmp_path / "pinfold.toml")
+    (tmp_path / ".env").mkdir()
+    assert None is load({}, HOME, tmp_path).config_file
+
+
+NO_PROGRAM = (
+    "a file that merely lies in the working folder names no program to run; say it in the environment,"
+    " in the user's own pinfold.toml, or name the file with --config"
+)
+
+
+def test_no_programs_from_the_working_folder(tmp_path: Path) -> None:
+    """./pinfold.toml, ./.env and a file that ./.env names may not say what is to be run."""
+    write(tmp_path / "a", "passphrase_command = 'touch stolen'")
+    write(tmp_path / "b", "PINFOLD_PASSPHRASE_COMMAND='touch stolen'", ".env")
+    write(tmp_path / "c", "passphrase_command = ['touch', 'stolen']", "other.toml")
+    write(tmp_path / "c", "PINFOLD_CONFIG=other.toml", ".env")
+    assert [
+        (f"pinfold.toml: passphrase_command: {NO_PROGRAM}",),
+        (f".env, line 1: PINFOLD_PASSPHRASE_COMMAND: {NO_PROGRAM}",),
+        (f"other.toml: passphrase_command: {NO_PROGRAM}",),
+    ] == [mistakes(tmp_path / one) for one in "abc"]
+
+
+def test_programs_that_the_user_named(tmp_path: Path) -> None:
+    """A program is taken from the environment, from a file the user named, and from the folder for settings."""
+    file = write(tmp_path / "a" / "pinfold", "passphrase_command = 'cat x'")
+    (tmp_path / "empty").mkdir()
+    xdg = HOME | {"XDG_CONFIG_HOME": str(tmp_path / "a")}
+    ways: list[tuple[dict[str, object], dict[str, str], Path]] = [
+        ({}, HOME | {"PINFOLD_PASSPHRASE_COMMAND": "cat x"}, tmp_path / "empty"),
+        ({"config": file}, HOME, tmp_path / "empty"),
+        ({"config": "pinfold.toml"}, HOME, file.parent),
+        ({}, HOME | {"PINFOLD_CONFIG": str(file)}, tmp_path / "empty"),
+        ({}, xdg, tmp_path / "empty"),
+        ({}, xdg, file.parent),
+    ]
+    expected = SecretSource("command", ("cat", "x"), "")
+    assert [expected] * len(ways) == [load(*way).passphrase for way in ways]
 
 
 def test_near_misses_only(tmp_path: Path) -> None:
@@ -287,9 +348,10 @@ def test_dotenv_lines(tmp_path: Path, line: str, expected: str | None) -> None:
 def test_the_passphrase(tmp_path: Path) -> None:
     """The passphrase may be given by value, in a file or by a command, which is no shell's; the last layer wins."""
     write(tmp_path, "passphrase_command = \"pass show 'my key; rm'\"")
-    command = load({}, HOME, tmp_path).passphrase
-    file = load({}, HOME | {"PINFOLD_PASSPHRASE_FILE": "f"}, tmp_path).passphrase
-    value = load({}, HOME | {"PINFOLD_PASSPHRASE": " a b "}, tmp_path).passphrase
+    chosen = {"config": "pinfold.toml"}
+    command = load(chosen, HOME, tmp_path).passphrase
+    file = load(chosen, HOME | {"PINFOLD_PASSPHRASE_FILE": "f"}, tmp_path).passphrase
+    value = load(chosen, HOME | {"PINFOLD_PASSPHRASE": " a b "}, tmp_path).passphrase
     assert command is not None
     assert file is not None
     assert value is not None

@@ -197,6 +197,14 @@ class _Run:
         if begun and begun.root in pinned:
             resume = cache.pages(begun)
             self._pinned_checkpoint = CID.parse(begun.root)
+        else:
+            # A run killed right after the pin, or a change of keys, leaves one that the cache does not know.
+            self._pinned_checkpoint = catalogue.checkpoint(
+                self._repository.store,
+                self._repository.agent.repository,
+                self._id,
+                self._repository.agent.signer.public.hex(),
+            )
         kept = cache.last(self._id, "full", generation)
         if kept and kept.root in pinned:
             return Previous(cache.pages(kept), resume, kept.sparse), kept.tree

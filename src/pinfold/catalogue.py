@@ -142,10 +142,22 @@ def check(made: Snapshot, one: Listed, keyring: Keyring) -> None:
 
 def previous(store: Store, repository: str, source: str, agent: str) -> Snapshot | None:
     """This agent's newest finished snapshot of a source."""
+    finished = [one for one in listed(store, repository, source) if one.kind != "checkpoint"]
+    return _newest(store, repository, finished, agent)
+
+
+def checkpoint(store: Store, repository: str, source: str, agent: str) -> CID | None:
+    """The root of this agent's newest checkpoint of a source, which its next snapshot takes the place of."""
+    begun = [one for one in listed(store, repository, source) if one.kind == "checkpoint"]
+    found = _newest(store, repository, begun, agent)
+    return None if found is None else found.root
+
+
+def _newest(store: Store, repository: str, among: list[Listed], agent: str) -> Snapshot | None:
+    if not among:
+        return None
     keyring = newest_keyring(store, repository)
-    for one in reversed(listed(store, repository, source)):
-        if one.kind == "checkpoint":
-            continue
+    for one in reversed(among):
         try:
             found = load(one, store, keyring)
         except (StoreError, Malformed, KeyFailure):

@@ -398,10 +398,12 @@ def write_agent(settings: Settings, key: AgentKey, path: Path | None = None) -> 
     return path
 
 
-def directory(source: SourceSettings, key: AgentKey, files_from: Sequence[bytes] | None = None) -> Directory:
+def directory(
+    source: SourceSettings, key: AgentKey, files_from: Sequence[bytes] | None = None, avoid: Sequence[str] = ()
+) -> Directory:
     """A directory source as settings describe it; `files_from`: only these paths below it.
 
-    Raises ConfigError for bad patterns.
+    `avoid`: REPOs that are not saved into themselves where they lie inside the source.  Raises ConfigError for bad patterns.
     """
     from pinfold.sources.directory.source import Directory, Settings  # noqa: PLC0415
 
@@ -411,8 +413,16 @@ def directory(source: SourceSettings, key: AgentKey, files_from: Sequence[bytes]
         ignore_ctime=source.ignore_ctime,
         xattrs=source.xattrs,
         described={"exclude": list(source.exclude)},
+        avoid=frozenset(_identities(avoid)),
     )
     return Directory(source.name, os.fsencode(source.path), _rules(source, files_from), settings, key)
+
+
+def _identities(places: Sequence[str]) -> Iterator[tuple[int, int]]:
+    for where in places:
+        with contextlib.suppress(OSError):
+            status = Path(where.removeprefix("file://")).stat()
+            yield status.st_dev, status.st_ino
 
 
 def walk(source: SourceSettings, hears: Hears, files_from: Sequence[bytes] | None = None) -> Walk:

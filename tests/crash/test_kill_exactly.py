@@ -54,7 +54,7 @@ class Prepared:
         assert done.code == 0, done
         yield 0
         changes = int(done.err.split()[-1])
-        chance = random.Random(str(words))
+        chance = random.Random(f"{words[0]} {hasty}")
         for point in sorted(chance.sample(range(1, changes + 1), min(points, changes))):
             self.again()
             done = self.machine.kill_before(point, *words, hasty=hasty)

@@ -28,6 +28,9 @@ def test_two_machines_and_a_collector(machine: Machine, tree: Path, tmp_path: Pa
     grow(tmp_path / "other", chance)
     trees = {tree: machine, tmp_path / "other": other}
     oracles = {place: Oracle(owner, tmp_path, place.name) for place, owner in trees.items()}
+    for place, owner in trees.items():
+        owner.call(*back_up(place))
+        oracles[place].look(place)
     for number in range(20):
         for place in trees:
             change(place, chance)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pinfold.cli.call import Call
     from pinfold.cli.options import Json
     from pinfold.cli.progress import Bar
-    from pinfold.config import SourceSettings
+    from pinfold.config import Settings, SourceSettings
     from pinfold.sources.seam import Counts
 
 
@@ -101,7 +101,7 @@ def backup(
                 check_all=settings.check_all,
                 checkpoint_seconds=settings.checkpoint,
             )
-            told.append(_run(call, repository, one, listed, wishes, settings.min_copies))
+            told.append(_run(call, repository, one, listed, wishes, settings))
     return summary.tell(call.out, told, dry_run=False)
 
 
@@ -111,7 +111,7 @@ def _run(
     source: SourceSettings,
     listed: list[bytes] | None,
     wishes: Wishes,
-    min_copies: int,
+    settings: Settings,
 ) -> Json:
     """One source; what goes wrong is told and does not stop the others."""
     from pinfold import wiring  # noqa: PLC0415
@@ -119,7 +119,7 @@ def _run(
     from pinfold.cli import progress  # noqa: PLC0415
 
     try:
-        directory = wiring.directory(source, repository.agent, listed)
+        directory = wiring.directory(source, repository.agent, listed, [wiring.place(settings), *settings.mirrors])
         with progress.bar(call.out, source.name) as bar:
             stop = _estimate(source, listed, bar) if bar.is_shown else threading.Event()
             try:
@@ -128,7 +128,7 @@ def _run(
                 stop.set()
     except (PinfoldError, OSError) as error:
         return summary.failed(source, error)
-    return summary.made(source, result, min_copies)
+    return summary.made(source, result, settings.min_copies)
 
 
 def _follow(bar: Bar) -> Callable[[bytes, Counts], None]:

@@ -44,26 +44,39 @@ _LIKE: Final = 0.8
 
 
 class Layer(NamedTuple):
-    """Settings from one place: values by key, what each key is called there, and what paths start from."""
+    """Settings from one place: values by key, what each key is called there, and what paths start from.
+
+    `commands`: whether a program may be named there.
+    """
 
     values: Mapping[str, object]
     names: Mapping[str, str]
     place: Place
+    commands: bool = True
 
 
 class Table(NamedTuple):
-    """pinfold.toml as parsed; `path` is None and the document empty where there is none."""
+    """pinfold.toml as parsed; `path` is None and the document empty where there is none.
+
+    `commands`: whether the user said to read it, or keeps it among the settings: only then may it name a program.
+    """
 
     document: dict[str, object]
     path: Path | None
+    commands: bool = True
 
 
-def find_toml(chosen: object, cwd: Place, config_dir: Path | None, mistakes: list[str]) -> Table:
-    """The file that was `chosen` (by flag or variable), else ./pinfold.toml, else the one in `config_dir`."""
+def find_toml(
+    chosen: object, cwd: Place, config_dir: Path | None, mistakes: list[str], *, commands: bool = True
+) -> Table:
+    """The file that was `chosen` (by flag or variable), else ./pinfold.toml, else the one in `config_dir`.
+
+    `commands`: whether who chose it may choose programs.
+    """
     if chosen:
         try:
             path = values.path(chosen, cwd)
-            return _parsed(path.read_bytes(), path, mistakes)
+            return _parsed(path.read_bytes(), path, mistakes)._replace(commands=commands)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             mistakes.append(f"{chosen}: cannot be read: {reason}")
@@ -71,7 +84,8 @@ def find_toml(chosen: object, cwd: Place, config_dir: Path | None, mistakes: lis
     for folder in (cwd.base, config_dir):
         data = found(folder / FILE, mistakes) if folder else None
         if folder and data is not None:
-            return _parsed(data, folder / FILE, mistakes)
+            ours = config_dir is not None and config_dir.is_dir() and folder.samefile(config_dir)
+            return _parsed(data, folder / FILE, mistakes)._replace(commands=ours)
     return Table({}, None)
 
 
@@ -90,30 +104,48 @@ def _parsed(data: bytes, path: Path, mistakes: list[str]) -> Table:
 def found(path: Path, mistakes: list[str]) -> bytes | None:
     """What a file says that nobody chose but that lies where we look; None where there is none.
 
-    Another user's is refused: settings name programs to run, and a folder such as /tmp is everybody's.
+    One that another user made or may change is refused: a folder such as /tmp is everybody's.
     """
+    data, why = _looked_at(path, mistakes)
+    if why:
+        mistakes.append(f"{path}: {why}")
+    return None if why else data
+
+
+def _looked_at(path: Path, mistakes: list[str]) -> tuple[bytes | None, str]:
+    """What a file says, and why it is not to be believed, if so."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        if status.st_uid not in {0, os.getuid()}:
-            mistakes.append(f"{path}: belongs to another user; if you trust it, say --config FILE, or make it yours")
-            return None
-        return path.read_bytes()
+        # Not to hang on a pipe; and what is judged is what is read.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123  # of a descriptor
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return None, ""
+            data = file.read(_MAX_BYTES + 1)
+        if not {status.st_uid, path.lstat().st_uid} <= {0, os.getuid()}:
+            return data, "belongs to another user; if you trust it, say --config FILE, or make it yours"
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return data, "others may write to it; take that from them with chmod go-w, then look at what it says"
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return None, ""
     except OSError as error:
         mistakes.append(f"{path}: cannot be read: {error.strerror}")
-        return None
+        return None, ""
+    return data, ""
 
 
 def read_dotenv(cwd: Path, mistakes: list[str]) -> list[dotenv.Line]:
-    """The PINFOLD_* lines of `.env`."""
-    data = found(cwd / DOTENV, mistakes)
+    """The PINFOLD_* lines of `.env`; one that has none is another program's, whoever may write to it."""
+    data, why = _looked_at(cwd / DOTENV, mistakes)
     if data is not None and len(data) > _MAX_BYTES:
         mistakes.append(f"{DOTENV}: is longer than {_MAX_BYTES} bytes")
-        data = None
-    return dotenv.parse((data or b"").decode("utf-8", "surrogateescape"), DOTENV, mistakes)
+        return []
+    told: list[str] = []
+    lines = dotenv.parse((data or b"").decode("utf-8", "surrogateescape"), DOTENV, told)
+    if why and (lines or told):
+        mistakes.append(f"{cwd / DOTENV}: {why}")
+        return []
+    mistakes += told
+    return lines
 
 
 def from_toml(table: Table, cwd: Place, mistakes: list[str]) -> Layer:
@@ -138,10 +170,12 @@ def from_toml(table: Table, cwd: Place, mistakes: list[str]) -> Layer:
             found[key], names[key] = value, f"{table.path}: {key}"
         else:
             mistakes.append(_unknown(f"{table.path}: {key}", closest(key, (*_TOP, "keep", "sources"))))
-    return Layer(found, names, place)
+    return Layer(found, names, place, table.commands)
 
 
-def from_variables(lines: Iterable[tuple[str, str, str]], place: Place, mistakes: list[str]) -> Layer:
+def from_variables(
+    lines: Iterable[tuple[str, str, str]], place: Place, mistakes: list[str], *, commands: bool = True
+) -> Layer:
     """PINFOLD_* variables as a layer.  `lines`: variable, value, and what comes before its name in errors.
 
     An empty value is none, as in compose files.
@@ -159,7 +193,7 @@ def from_variables(lines: Iterable[tuple[str, str, str]], place: Place, mistakes
                 names[key] = where + variable
         elif meant := closest(key, (*KEYS, "config"), _LIKE):
             mistakes.append(_unknown(where + variable, PREFIX + meant.upper()))
-    return Layer(found, names, place)
+    return Layer(found, names, place, commands)
 
 
 def from_flags(given: Mapping[str, object], place: Place, mistakes: list[str]) -> Layer:

@@ -1,6 +1,7 @@
 """Settings put together, weakest first: pinfold.toml, `.env`, the environment, flags.
 
 Every layer is read to its end, overridden or not, so that all mistakes are told at once.
+Files that merely lie in the working folder may set everything but programs to run.
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> 
     lines = layers.read_dotenv(cwd, mistakes)
     given = {key: value for key, value in flags.items() if value is not None}
     chosen = given.pop("config", None) or environ.get("PINFOLD_CONFIG")
-    chosen = chosen or next((line.value for line in reversed(lines) if line.key == "PINFOLD_CONFIG"), None)
-    table = layers.find_toml(chosen, place, config_dir, mistakes)
+    named = next((line.value for line in reversed(lines) if line.key == "PINFOLD_CONFIG"), None)
+    table = layers.find_toml(chosen or named, place, config_dir, mistakes, commands=bool(chosen))
     reader = _Reader(
         [
             layers.from_toml(table, place, mistakes),
             layers.from_variables(
-                ((line.key, line.value, f"{layers.DOTENV}, line {line.number}: ") for line in lines), place, mistakes
+                ((line.key, line.value, f"{layers.DOTENV}, line {line.number}: ") for line in lines),
+                place,
+                mistakes,
+                commands=False,
             ),
             layers.from_variables(((key, value, "") for key, value in environ.items()), place, mistakes),
             layers.from_flags(given, place, mistakes),
@@ -141,6 +145,12 @@ def _source_of(key: str, layer: Layer) -> SecretSource:
         if not isinstance(value, str):
             raise ValueError("it is no text")
         return SecretSource("value", (value,), origin)
+    if not layer.commands:
+        # Whoever fetched a folder from elsewhere did not ask for the programs that its files name.
+        raise ValueError(
+            "a file that merely lies in the working folder names no program to run; say it in the environment,"
+            " in the user's own pinfold.toml, or name the file with --config"
+        )
     try:
         argv = shlex.split(value) if isinstance(value, str) else list(values.texts(value))
     except ValueError:

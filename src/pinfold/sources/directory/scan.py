@@ -73,12 +73,14 @@ class Walk:
         hears: Hears,
         *,
         one_file_system: bool = False,
+        avoid: frozenset[tuple[int, int]] = frozenset(),
         parent: Parent | None = None,
         same: Callable[[Entry, os.stat_result], bool] = lambda _, __: False,
     ) -> None:
-        """`parent`: the last index; `same`: whether one of its entries still fits a status."""
+        """`avoid`: folders to leave out, by device and inode; `parent`: the last index; `same`: whether one of its entries still fits a status."""
         self._parent = parent or Parent(iter(()))
         self._same = same
+        self._avoid = avoid
         self._root = root
         self._rules = rules
         self._hears = hears
@@ -188,6 +190,9 @@ class Walk:
                 continue
             mode = status.st_mode
             if not idle and leaves_out(prefix + name, stat.S_ISDIR(mode), status.st_size):
+                continue
+            if self._avoid and stat.S_ISDIR(mode) and (status.st_dev, status.st_ino) in self._avoid:
+                self._hears.note(prefix + name, "the repository itself: skipped")
                 continue
             if stat.S_ISSOCK(mode):
                 self._hears.note(prefix + name, "a socket: skipped, it has no content")

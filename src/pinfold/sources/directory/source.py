@@ -32,13 +32,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a directory is read.  `ignore_inode`, `ignore_ctime`: for file systems that make them up."""
+    """How a directory is read.
+
+    `ignore_inode`, `ignore_ctime`: for file systems that make them up; `avoid`: (device, inode) of
+    folders that are not saved, because the backup is written there.
+    """
 
     one_file_system: bool = False
     ignore_inode: bool = False
     ignore_ctime: bool = False
     xattrs: bool = True
     described: dict[str, object] = field(default_factory=dict)
+    avoid: frozenset[tuple[int, int]] = frozenset()
 
 
 class Directory:
@@ -91,7 +96,13 @@ class _Run:
         self._sparse = sparse
         self._counts = Counts()
         self._walk = Walk(
-            root, rules, sink, one_file_system=settings.one_file_system, parent=self._parent, same=self._same
+            root,
+            rules,
+            sink,
+            one_file_system=settings.one_file_system,
+            avoid=settings.avoid,
+            parent=self._parent,
+            same=self._same,
         )
         self._packer = Packer(sink, key.gear(), key.bundle_cut())
         self._index = IndexWriter(sink, key.page_cut)
@@ -124,7 +135,9 @@ class _Run:
                 continue
             if entry is old and not self._unchanged(part, entry, status):
                 entry = entry_of(entry.name, status)  # noqa: PLW2901  # what was known of it is of no use
-            if entry is old or self._file(seen, part, entry, status, old):
+            if entry is old or self._file(seen, part, entry, status):
+                if entry is not old:
+                    self._count(status, old)
                 kept.append(entry)
                 counts.files += 1
                 counts.bytes += entry.size
@@ -143,14 +156,17 @@ class _Run:
         self._counts.files_unchanged += 1
         return True
 
-    def _file(self, seen: Seen, part: Part, entry: Entry, status: os.stat_result, old: Entry | None) -> bool:
-        """Give a regular file its content, or the promise of it; False if it cannot be saved."""
-        counts = self._counts
-        first = self._linked(part, entry, status) if status.st_nlink > 1 else None
+    def _count(self, status: os.stat_result, old: Entry | None) -> None:
         if old is None:
-            counts.files_new += 1
+            self._counts.files_new += 1
+        elif self._same(old, status):
+            self._counts.files_unchanged += 1  # read all the same, because its bundle was mostly out of date
         else:
-            counts.files_changed += 1
+            self._counts.files_changed += 1
+
+    def _file(self, seen: Seen, part: Part, entry: Entry, status: os.stat_result) -> bool:
+        """Give a regular file its content, or the promise of it; False if it cannot be saved."""
+        first = self._linked(part, entry, status) if status.st_nlink > 1 else None
         path = part.path(entry)
         if first is not None:
             # It may have changed since this name was looked at: what was read is what both names tell.
