@@ -6,15 +6,19 @@ import os
 import shutil
 import socket
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from engine import Meddling, Recording, blocks_of, listing, made, noise, rig, write
+from pinfold import catalogue
 from pinfold.backup import Wishes
 from pinfold.cache import Cache
 from pinfold.errors import KeyFailure, PinfoldError, Unavailable, UsageError
-from pinfold.rekey import remove
+from pinfold.ipld import list_folder
+from pinfold.rekey import publish, remove
+from pinfold.seal.keyring import next_keyring
 from pinfold.sources.directory.excludes import Rules
 from pinfold.store import Fault, Faulty, FolderStore, MemoryStore
 
@@ -234,9 +238,10 @@ def test_a_store_that_claims_what_it_lacks(tmp_path: Path) -> None:
 def test_the_catalogue_of_a_store_that_fails(tmp_path: Path) -> None:
     """A store that does not answer before a run fails it with the store's own error, and the next run works."""
     here, root = rig(tmp_path / "cache", Faulty(MemoryStore())), tree(tmp_path / "tree")
-    here.store.faults = (Fault("pins", frozenset({1}), Unavailable("asleep")),)  # type: ignore[attr-defined]
+    here.store.faults = (Fault("pins", error=Unavailable("asleep")),)  # type: ignore[attr-defined]
     with pytest.raises(Unavailable, match="asleep"):
         here.backup(root)
+    here.store.faults = ()  # type: ignore[attr-defined]
     made(here.backup(root))
 
 
@@ -290,3 +295,65 @@ def test_other_errors_of_a_writer_are_told(tmp_path: Path) -> None:
     here.store.faults = (Fault("put", error=RuntimeError("broken")),)  # type: ignore[attr-defined]
     with pytest.raises(PinfoldError, match="writing to shelf failed: broken"):
         here.backup(root)
+
+
+def test_a_clock_set_back(tmp_path: Path) -> None:
+    """A snapshot made while the clock is behind the one before is dated just behind it, so the newest looks newest."""
+    here, root = rig(tmp_path / "cache"), tree(tmp_path / "tree")
+    first = made(here.backup(root))
+    here.clock._now -= timedelta(hours=1)
+    write(root, {"later": b"x"})
+    result = here.backup(root)
+    second = made(result)
+    assert first.header.finished < second.header.finished
+    assert second.root == catalogue.find(here.store, None, "latest").root
+    assert ["clock is behind" in why for _, why in result.notes] == [True]
+
+
+def test_skipping_proves_what_is_there(tmp_path: Path) -> None:
+    """A run that makes no snapshot because nothing changed has proved the last one; what is lost is stored anew."""
+    here, root = rig(tmp_path / "cache"), tree(tmp_path / "tree")
+    first = made(here.backup(root))
+    lost = next(entry.cid for entry in list_folder(first.blocks, here.store.get))
+    del blocks_of(here.store)[lost.digest]  # type: ignore[arg-type]
+    here.backup(root, wishes=Wishes(skip_unchanged=True))
+    assert lost.digest in blocks_of(here.store)  # type: ignore[arg-type]
+    assert 0 == here.verify().damage_count
+
+
+def test_a_change_of_keys_during_a_run(tmp_path: Path) -> None:
+    """A run that began under an older keyring pins its root under the newest."""
+    here, root = rig(tmp_path / "cache"), tree(tmp_path / "tree")
+    newer = next_keyring(here.keyring, here.key)
+    told: list[int] = []
+
+    def change(_: bytes, __: object) -> None:
+        if not told:
+            told.append(1)
+            publish(here.store, newer)
+
+    snapshot = made(here.backup(root, wishes=Wishes(progress=change)))
+    assert newer == snapshot.keyring
+    assert [snapshot.root] == [one.root for one in catalogue.listed(here.store, here.key.repository)]
+
+
+def test_a_number_that_came_again(tmp_path: Path) -> None:
+    """A new file that got a deleted file's inode number during the run is saved with its own bytes."""
+    here, root = rig(tmp_path / "cache"), write(tmp_path / "tree", {"a/one": b"old", "b/two": b"new"})
+    (root / "a" / "twin").hardlink_to(root / "a" / "one")
+    (root / "b" / "twin").hardlink_to(root / "b" / "two")
+    real = (root / "a" / "one").stat().st_ino
+    with pytest.MonkeyPatch.context() as patch:
+        original = os.stat
+
+        def disguised(path: object, **options: object) -> os.stat_result:
+            status = original(path, **options)  # type: ignore[arg-type, call-overload]
+            if status.st_nlink != 2 or status.st_mode & 0o170000 != 0o100000:
+                return status
+            told = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+            return os.stat_result((*status[:1], real, *status[2:]), told)
+
+        patch.setattr(os, "stat", disguised)
+        snapshot = made(here.backup(root))
+    here.restore(snapshot, tmp_path / "out")
+    assert b"new" == (tmp_path / "out" / "b" / "two").read_bytes()

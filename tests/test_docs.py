@@ -6,10 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pyrage
 import pytest
+
+from pinfold.config import Policy, SourceSettings, load
+from pinfold.config.layers import KEYS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -23,12 +27,11 @@ def marked() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A user's home: documents, a passphrase, an age identity and its recipient."""
+    """A user's home: documents, an age identity and its recipient."""
     documents = tmp_path / "documents" / "letters"
     documents.mkdir(parents=True)
     (documents / "to a friend.txt").write_text("hello\n", "utf-8")
     (tmp_path / "documents" / "picture").write_bytes(bytes(range(256)) * 4096)
-    (tmp_path / "passphrase").write_text("correct horse\n", "utf-8")
     identity = pyrage.x25519.Identity.generate()
     (tmp_path / "identity.txt").write_text(f"{identity}\n", "utf-8")
     (tmp_path / "recipient.txt").write_text(f"{identity.to_public()}\n", "utf-8")
@@ -72,3 +75,71 @@ def test_every_command_is_in_the_readme() -> None:
     table = readme[readme.index("## Commands") :]
     commands = group.list_commands(group.make_context("pinfold", [], resilient_parsing=True))
     assert [] == [name for name in commands if not re.search(rf"`[^`]*\b{name}\b", table)]
+
+
+def example(name: str) -> str:
+    """An example of settings in docs/configuration.md."""
+    document = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    found = re.search(rf"^<!-- example: {re.escape(name)} -->\n```toml\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_example_of_settings(tmp_path: Path) -> None:
+    """The full example is read without a mistake, and says what its comments say."""
+    (tmp_path / "pinfold.toml").write_text(example("pinfold.toml"), "utf-8")
+    found = load({}, {"HOME": "/home/me"}, tmp_path)
+    assert found.passphrase is not None
+    assert ("/srv/backups/vault", ("/mnt/usb/vault",), 1, tmp_path / "passphrase", 300) == (
+        found.repository,
+        found.mirrors,
+        found.min_copies,
+        found.passphrase.path,
+        found.checkpoint,
+    )
+    assert (3, 7, 5, 12, ("keep",)) == (
+        *(getattr(found.keep, one) for one in ("last", "daily", "weekly", "monthly")),
+        found.keep.tags,
+    )
+    assert {"home": Path("/home/me"), "etc": Path("/etc")} == {name: one.path for name, one in found.sources.items()}
+
+
+def test_the_example_of_mirrors(tmp_path: Path) -> None:
+    """The example of mirrors is read without a mistake."""
+    (tmp_path / "pinfold.toml").write_text(example("mirrors"), "utf-8")
+    found = load({}, {"HOME": "/home/me"}, tmp_path)
+    assert (("/mnt/usb/vault", "/net/nas/vault"), 2) == (found.mirrors, found.min_copies)
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    """docs/configuration.md has a row for every key and names every variable, and none too many."""
+    document = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    tables = {
+        title: set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE))
+        for title, part in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", document, re.MULTILINE | re.DOTALL)
+    }
+    kept = {field.name for field in fields(Policy)}
+    top = {key for key in KEYS if not key.startswith("keep_")} - {"passphrase"}
+    assert top == tables["Keys at the top"]
+    assert kept == tables["`[keep]`: which snapshots `forget` keeps"]
+    assert {field.name for field in fields(SourceSettings)} - {"name"} == tables["`[sources.NAME]`: what is backed up"]
+    assert {f"PINFOLD_{key.upper()}" for key in (*KEYS, "config")} == set(re.findall(r"`(PINFOLD_\w+[A-Z])`", document))
+
+
+def test_links_between_documents() -> None:
+    """Every link to a file of the project leads to one, and to a heading that is there."""
+    for path in DOCUMENTS:
+        for target, _, heading in (
+            link.partition("#") for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", path.read_text("utf-8"))
+        ):
+            other = path.parent / target if target else path
+            assert other.exists(), f"{path.name}: {target}"
+            headings = (
+                [
+                    re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-")
+                    for line in re.findall(r"^#+ (.*)$", other.read_text("utf-8"), re.MULTILINE)
+                ]
+                if heading
+                else [""]
+            )
+            assert heading in headings, f"{path.name}: {target}#{heading}"

@@ -259,6 +259,22 @@ def test_listing(passphrase_made: Made, recipient_made: Made) -> None:
     assert sorted(done.stdout.splitlines()) == done.stdout.splitlines()
 
 
+def test_which_snapshot(tmp_path: Path, passphrase_made: Made, recipient_made: Made) -> None:
+    """A lone snapshot needs no root; of several, or of none, nothing is restored and exit code 2 says so."""
+    words: list[str | Path] = ["--target", tmp_path / "t", *passphrase_made.key]
+    several = recover(*recipient_made.cars, *passphrase_made.cars, *words)
+    (tmp_path / "none.car").write_bytes(b"")
+    none = recover(tmp_path / "none.car", *words)
+    assert (2, 2, False) == (several.returncode, none.returncode, (tmp_path / "t").exists())
+    assert "several snapshots; choose with --root CID" in several.stderr
+    assert {str(passphrase_made.root), str(recipient_made.root)} == {
+        line.split()[1] for line in several.stdout.splitlines()
+    }
+    assert "error: no snapshot" in none.stderr
+    lone = recover(*passphrase_made.cars, *words)
+    assert (0, "") == (lone.returncode, lone.stderr)
+
+
 def test_other_ways_in(tmp_path: Path) -> None:
     """A PBKDF2 slot, a generation after the first, an SSH identity and a lone file are all understood."""
     (tmp_path / "lone").write_bytes(b"alone")
@@ -329,7 +345,7 @@ def test_forged_header(passphrase_made: Made, recipient_made: Made, tmp_path: Pa
         forged = snapshot.reroot(snapshot.load(recipient_made.root, other.get), keyring, other.get, emit)
     sections = b"".join(car.section(cid, block) for cid, block in blocks)
     (tmp_path / "forged.car").write_bytes(car.header([forged.root]) + sections)
-    cars = [tmp_path / "forged.car", *recipient_made.cars, *passphrase_made.cars]
+    cars: list[str | Path] = [tmp_path / "forged.car", *recipient_made.cars, *passphrase_made.cars]
     done = restored(passphrase_made._replace(root=forged.root), tmp_path / "t", *cars)
     assert (5, "cannot restore: a signature does not hold\n") == (done.returncode, done.stderr)
 

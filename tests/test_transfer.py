@@ -151,3 +151,39 @@ def test_an_old_keyring_does_not_come_back(tmp_path: Path) -> None:
     ]
     assert 1 == rekey.settle(here.store, here.keyring).rerooted
     assert here.keyring.open(Passphrase(other)).repository == here.key.repository
+
+
+def test_another_repository_is_refused(tmp_path: Path) -> None:
+    """A store that holds a repository takes another one's snapshots only when told to; nothing is pinned before."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    here, _, _ = exported(tmp_path / "one")
+    _, other, data = exported(tmp_path / "two")
+    pins = list(here.store.pins())
+    with pytest.raises(UsageError, match=rf"--repository-id {other.header.repository}"):
+        transfer.load(here.store, io.BytesIO(data))
+    assert pins == list(here.store.pins())
+    transfer.load(here.store, io.BytesIO(data), admits=lambda repository: repository == other.header.repository)
+    assert len(pins) + 2 == len(list(here.store.pins()))
+
+
+def test_blocks_alone(tmp_path: Path) -> None:
+    """A CAR whose root is no snapshot gives its blocks, and pins nothing."""
+    _, snapshot, data = exported(tmp_path)
+    cid = CID.of(0x70, b"\x0a\x02\x08\x01")
+    rest = car.section(cid, b"\x0a\x02\x08\x01") + data[len(car.header([snapshot.root])) :]
+    there = MemoryStore()
+    with pytest.raises(UsageError, match="--blocks-only"):
+        transfer.load(there, io.BytesIO(car.header([cid]) + rest))
+    there = MemoryStore()
+    assert 3 << 20 < transfer.load_blocks(there, io.BytesIO(car.header([cid]) + rest))
+    assert ([], True) == (list(there.pins()), there.has([snapshot.root]) == {snapshot.root})
+
+
+def test_a_stream_is_the_file(tmp_path: Path) -> None:
+    """What is written into a stream is byte for byte what goes into a file."""
+    here, snapshot, data = exported(tmp_path)
+    stream = io.BytesIO()
+    count, size = transfer.pour(here.store, snapshot.root, stream)
+    assert (data, len(data)) == (stream.getvalue(), size)
+    assert count == transfer.export(here.store, snapshot.root, tmp_path / "again.car")[0]

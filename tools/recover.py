@@ -5,7 +5,7 @@
 
 CAR...: cars/*.car of a folder store, what `pinfold export` wrote, or what `ipfs dag export ROOT` printed.  DIR must not
 exist yet.  Needs Python 3.11, cryptography, pyrage, libipld, and backports.zstd before Python 3.14.
-Exit codes: 0 restored, 1 cannot, 4 restored but for what was named, 5 wrong key or forged.
+Exit codes: 0 restored, 1 cannot, 2 which snapshot?, 4 restored but for what was named, 5 wrong key or forged.
 The way (docs/format.md): CAR sections, root folder, signatures, slot, manifest, index pages, files.  Nothing outside
 DIR is touched: all folders come before any name that could lead elsewhere.  Owners come back by number, for root only.
 """
@@ -147,8 +147,7 @@ class Snapshot:
         agent = Ed25519PublicKey.from_public_bytes(bytes.fromhex(made["agent"]))
         agent.verify(files[b"snapshot.sig"], b"pinfold/1 snapshot\n" + files[b"snapshot.json"])
         until = next((one["until"] or "~" for one in ring["agents"] if one["key"] == made["agent"]), "")
-        held = [text(names[b"manifest.age"]), text(names[b"blocks"])]
-        secrets = unlock(ring, identities, passphrase)
+        held, secrets = [text(names[FILES[4]]), text(names[b"blocks"])], unlock(ring, identities, passphrase)
         opened = Ed25519PrivateKey.from_private_bytes(secrets["owner"]).public_key()
         if made["finished"] > until or held != [made["manifest"], made["blocks"]["root"]] or opened != owner:
             raise InvalidSignature
@@ -184,14 +183,13 @@ class Snapshot:
                 self.damage += 1
                 print(f"a page of the index: {str(error) or 'does not open'}", file=sys.stderr)
                 continue
-            table = [ref for (ref,) in struct.iter_unpack("72s", page["bundles"])]
             for part in page["parts"]:
                 rare = {key: dict(part.get(key, ())) for key in RARE}
                 for row, name in enumerate(part["names"]):
                     one = SimpleNamespace(**{key: part[key][row] for key in COLUMNS})
                     one.path = b"" if name == b"." else os.path.join(part["folder"] or b"", name)
                     one.rare = {key: values[row] for key, values in rare.items() if row in values}
-                    one.bundle = table[one.bundles] if one.bundles >= 0 else None
+                    one.bundle = page["bundles"][72 * one.bundles :][:72] if one.bundles >= 0 else None
                     yield one
 
     def restore(self, target: bytes) -> None:
@@ -281,13 +279,15 @@ def main() -> int:
     given = parser.parse_args()
     cars = Cars(given.cars)
     os.umask(0o077)
-    if not given.root:
-        sys.stdout.writelines(f"{line}\n" for line in sorted(cars.roots()))
-        return 0
+    found = [] if given.root else sorted(cars.roots())
+    if not (given.root or (given.target and len(found) == 1)):
+        sys.stdout.writelines(f"{line}\n" for line in found)
+        many = "several snapshots; choose with --root CID" if found else "no snapshot"
+        return parser.error(many) if given.target else 0
     try:
         keys = identities(Path(given.identity).read_text()) if given.identity else []
         passphrase = Path(given.passphrase_file).read_bytes().rstrip(b"\r\n") if given.passphrase_file else None
-        snapshot = Snapshot(cars, libipld.decode_multibase(given.root)[1], keys, passphrase)
+        snapshot = Snapshot(cars, libipld.decode_multibase(given.root or found[0].split()[1])[1], keys, passphrase)
         Path(given.target).mkdir(parents=True)
         snapshot.restore(os.fsencode(os.path.abspath(given.target)))
     except (*DAMAGE, OSError, pyrage.DecryptError, InvalidSignature) as error:

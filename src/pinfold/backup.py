@@ -10,6 +10,7 @@ import os
 import platform
 import socket
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from pinfold import __version__, catalogue, snapshot
@@ -25,7 +26,6 @@ from pinfold.upload import Uploader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
-    from datetime import datetime
 
     from pinfold.cache import Cache
     from pinfold.clock import Clock
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     Progress = Callable[[bytes, Counts], None]
 
 MOST_ERRORS: Final = 1000
+# A manifest stays within snapshot.MAX_MANIFEST whatever happened in a run.
+_LONGEST_TOLD: Final = 1000
+_MOST_SPARSE: Final = 1 << 16
 CHECKPOINT_SECONDS: Final = 300.0
 _MOST_MISSING: Final = 1000  # what Incomplete tells of
 
@@ -98,15 +101,8 @@ def backup(repository: Repository, source: Source, wishes: Wishes) -> Result:
     Raises StoreError when storing failed, UsageError when the source cannot be read at all, and
     KeyFailure when the agent may not sign here.  Files that cannot be saved are in `problems`.
     """
-    agent, keyring = repository.agent, repository.keyring
-    listed = keyring.agent(agent.signer.public)
-    if listed is None or listed.until:
-        raise KeyFailure(f"agent {agent.name} is not allowed to sign for repository {agent.repository}")
-    if agent.generation != keyring.generation:
-        raise KeyFailure(
-            f"agent {agent.name} has the key of generation {agent.generation}, the repository is at"
-            f" {keyring.generation}; make it a new key with: pinfold key new-agent {agent.name}"
-        )
+    agent = repository.agent
+    check_agent(agent, repository.keyring)
     with repository.store.session():
         first = _Run(repository, source, wishes)
         try:
@@ -118,6 +114,18 @@ def backup(repository: Repository, source: Source, wishes: Wishes) -> Result:
             again = _Run(repository, source, wishes, doubted=_doubted(error))
             again.replaces(first)
             return again.run()
+
+
+def check_agent(agent: AgentKey, keyring: Keyring) -> None:
+    """Raise KeyFailure unless this keyring lets this agent make snapshots."""
+    listed = keyring.agent(agent.signer.public)
+    if listed is None or listed.until:
+        raise KeyFailure(f"agent {agent.name} is not allowed to sign for repository {agent.repository}")
+    if agent.generation != keyring.generation:
+        raise KeyFailure(
+            f"agent {agent.name} has the key of generation {agent.generation}, the repository is at"
+            f" {keyring.generation}; make it a new key with: pinfold key new-agent {agent.name}"
+        )
 
 
 def _doubted(error: Incomplete) -> Callable[[bytes], bool]:
@@ -146,6 +154,7 @@ class _Run:
         self._cache_run = repository.cache.begin(self._id)
         self._page_count = 0
         self._pinned_checkpoint: CID | None = None
+        self._strays: list[CID] = []
         self._previous = catalogue.previous(
             repository.store, repository.agent.repository, self._id, repository.agent.signer.public.hex()
         )
@@ -173,8 +182,10 @@ class _Run:
             self._uploader.flush()
             unchanged = outcome.index is not None and old_tree == _packed(outcome.index)
             if unchanged and self._wishes.skip_unchanged and self._previous is not None and not self.problem_count:
+                # Not made, but proved: pinning again what is pinned finds whatever is missing below it.
+                status = self._repository.store.pin(self._previous.root, self._previous.header.pin_name)
                 self._repository.cache.commit(self._id, "full", self._kept(outcome, str(self._previous.root)))
-                return self._result(None, outcome, None)
+                return self._result(None, outcome, status)
             made, status = self._finish(outcome, "full")
             self._repository.cache.commit(self._id, "full", self._kept(outcome, str(made.root)))
             return self._result(made, outcome, status)
@@ -197,17 +208,20 @@ class _Run:
         if begun and begun.root in pinned:
             resume = cache.pages(begun)
             self._pinned_checkpoint = CID.parse(begun.root)
-        else:
-            # A run killed right after the pin, or a change of keys, leaves one that the cache does not know.
-            self._pinned_checkpoint = catalogue.checkpoint(
-                self._repository.store,
-                self._repository.agent.repository,
-                self._id,
-                self._repository.agent.signer.public.hex(),
-            )
+        # A run killed in the middle of a pin, or a change of keys, leaves some that the cache does not know.
+        agent = self._repository.agent
+        for root in catalogue.checkpoints(
+            self._repository.store, agent.repository, self._id, agent.signer.public.hex()
+        ):
+            if self._pinned_checkpoint is None:
+                self._pinned_checkpoint = root
+            elif root != self._pinned_checkpoint:
+                self._strays.append(root)
         kept = cache.last(self._id, "full", generation)
         if kept and kept.root in pinned:
-            return Previous(cache.pages(kept), resume, kept.sparse), kept.tree
+            # Only the agent's newest snapshot can stand for one that is not made.
+            newest = self._previous is not None and str(self._previous.root) == kept.root
+            return Previous(cache.pages(kept), resume, kept.sparse), kept.tree if newest else b""
         if self._previous and self._previous.header.generation == generation:
             found = self._repository.pages(self._previous)
             if found is not None:
@@ -216,7 +230,7 @@ class _Run:
 
     def _finish(self, outcome: Outcome, kind: str) -> tuple[Snapshot, PinStatus]:
         """Manifest, header, folders, pin: in this order."""
-        agent, keyring = self._repository.agent, self._repository.keyring
+        agent, keyring = self._repository.agent, self._keyring()
         emit = self._uploader.block
         manifest = snapshot.seal_manifest(self._manifest(outcome), agent, emit)
         folder = self._blocks.build(emit)
@@ -230,7 +244,7 @@ class _Run:
             previous=str(before.id) if before else None,
             sequence=before.header.sequence + 1 if before else 0,
             started=rfc3339(self._started),
-            finished=rfc3339(self._clock.now()),
+            finished=self._finished(),
             generation=agent.generation,
             manifest=str(manifest[0]),
             blocks_root=str(folder.root),
@@ -243,7 +257,35 @@ class _Run:
         made = snapshot.build(header, agent, keyring, manifest, folder, emit)
         self._uploader.flush()
         status = self._repository.store.pin(made.root, header.pin_name, replaces=self._pinned_checkpoint)
+        newer = self._keyring()
+        while newer.sequence > made.keyring.sequence:
+            # Somebody changed the keys meanwhile: what was taken away must not open this root.
+            old = made.root
+            made = snapshot.reroot(made, newer, self._repository.store.get, emit)
+            self._uploader.flush()
+            status = self._repository.store.pin(made.root, header.pin_name, replaces=old)
+            newer = self._keyring()
+        if self._strays:
+            self._repository.store.unpin(self._strays)
+            self._strays = []
         return made, status
+
+    def _keyring(self) -> Keyring:
+        """The newest keyring, which must still let this agent sign.  Raises KeyFailure."""
+        repository = self._repository
+        keyring = catalogue.newest_keyring(repository.store, repository.agent.repository)
+        check_agent(repository.agent, keyring)
+        return keyring
+
+    def _finished(self) -> str:
+        """Now, or just behind the snapshot before, if the clock was set back: the newest must look newest."""
+        now = self._clock.now()
+        if self._previous is not None:
+            before = datetime.fromisoformat(self._previous.header.finished)
+            if now <= before:
+                self.note(b"", f"the clock is behind the last snapshot's ({rfc3339(before)}); dated just behind that")
+                now = before + timedelta(microseconds=1)
+        return rfc3339(now)
 
     def _manifest(self, outcome: Outcome) -> Manifest:
         return Manifest(
@@ -255,8 +297,8 @@ class _Run:
             streams=[],
             index=outcome.index,
             counts=asdict(outcome.counts),
-            errors=[list(pair) for pair in self.problems],
-            sparse=outcome.sparse,
+            errors=[[path[:_LONGEST_TOLD], what[:_LONGEST_TOLD]] for path, what in self.problems],
+            sparse=outcome.sparse[:_MOST_SPARSE],
             secret=self._repository.agent.secret_id(),
             tags=list(self._wishes.tags),
         )

@@ -143,19 +143,19 @@ def check(made: Snapshot, one: Listed, keyring: Keyring) -> None:
 def previous(store: Store, repository: str, source: str, agent: str) -> Snapshot | None:
     """This agent's newest finished snapshot of a source."""
     finished = [one for one in listed(store, repository, source) if one.kind != "checkpoint"]
-    return _newest(store, repository, finished, agent)
+    return next(_of_agent(store, repository, finished, agent), None)
 
 
-def checkpoint(store: Store, repository: str, source: str, agent: str) -> CID | None:
-    """The root of this agent's newest checkpoint of a source, which its next snapshot takes the place of."""
+def checkpoints(store: Store, repository: str, source: str, agent: str) -> list[CID]:
+    """The roots of this agent's checkpoints of a source, newest first: its next snapshot takes their place."""
     begun = [one for one in listed(store, repository, source) if one.kind == "checkpoint"]
-    found = _newest(store, repository, begun, agent)
-    return None if found is None else found.root
+    return [one.root for one in _of_agent(store, repository, begun, agent)]
 
 
-def _newest(store: Store, repository: str, among: list[Listed], agent: str) -> Snapshot | None:
+def _of_agent(store: Store, repository: str, among: list[Listed], agent: str) -> Iterator[Snapshot]:
+    """Those of `among` that can be read and are this agent's, newest first."""
     if not among:
-        return None
+        return
     keyring = newest_keyring(store, repository)
     for one in reversed(among):
         try:
@@ -163,8 +163,7 @@ def _newest(store: Store, repository: str, among: list[Listed], agent: str) -> S
         except (StoreError, Malformed, KeyFailure):
             continue  # verify is who speaks of damage; the chain goes on from the newest whole one
         if found.header.agent == agent:
-            return found
-    return None
+            yield found
 
 
 def find(store: Store, repository: str | None, text: str, source_id: Callable[[str], str] | None = None) -> Snapshot:
@@ -215,7 +214,14 @@ def _latest(store: Store, repository: str, text: str, source_id: Callable[[str],
         raise UsageError(
             f"no snapshot{f' of {name}' if name else ''} in {store.name} yet; make one with: pinfold backup"
         )
-    return load(found[-1], store, newest_keyring(store, repository))
+    keyring = newest_keyring(store, repository)
+    forged: KeyFailure | None = None
+    for one in reversed(found):
+        try:
+            return load(one, store, keyring)
+        except KeyFailure as error:
+            forged = forged or error  # whoever may pin can pin anything; what is not signed for is no snapshot of ours
+    raise forged or KeyFailure(f"no snapshot in {store.name} is signed by an agent of the repository")
 
 
 def _whole(text: str) -> CID | None:

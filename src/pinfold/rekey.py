@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pinfold import catalogue, snapshot
 from pinfold.clock import rfc3339
-from pinfold.errors import KeyFailure, Malformed, StoreError, UsageError
+from pinfold.errors import KeyFailure, Malformed, StoreError, Unavailable, UsageError
 from pinfold.seal import slots
 from pinfold.seal.keyring import Agent, Keyring, next_keyring
 from pinfold.seal.secret import Secret
@@ -43,12 +43,23 @@ class Settled:
 
 
 def publish(store: Store, keyring: Keyring) -> CID:
-    """Store and pin a keyring that stands alone; returns its root."""
+    """Store and pin a keyring that stands alone; returns its root.
+
+    Raises Unavailable, the keyring dropped again, when somebody else published one at the same moment.
+    """
     blocks: list[Block] = []
     root = snapshot.write_keyring(keyring, lambda cid, data: blocks.append((cid, data)))
     with store.session():
         store.put(blocks)
         store.pin(root, catalogue.keyring_pin(keyring))
+        prefix = f"{catalogue.PREFIX}{keyring.repository.id}/keyring/"
+        rivals = [pin for pin in store.pins(prefix) if catalogue.keyring_sequence(pin) >= keyring.sequence]
+        if any(pin.root != root for pin in rivals):
+            # Each of two rivals sees the other, so at most one stays, and none is lost in silence.
+            store.unpin([root])
+            raise Unavailable(
+                "the keyring was changed by somebody else at the same moment: nothing was changed, run again"
+            )
     return root
 
 

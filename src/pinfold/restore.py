@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pinfold.snapshot import Manifest
     from pinfold.sources.directory.entry import Entry, Page, Part
     from pinfold.sources.directory.target import Target
+    from pinfold.sources.directory.target_rehearse import Lookup
 
 _WRITERS: Final = 2
 # Pages whose files may be under way at once: enough that no worker waits at a page's end.
@@ -82,7 +83,19 @@ class _Way:
     def __init__(self) -> None:
         self._stack: list[tuple[bytes | None, dict[bytes, Entry]]] = []
 
-    def enter(self, part: Part) -> None:
+    def wanted(self, part: Part, fits: Callable[[bytes, bool], bool] | None) -> Iterator[tuple[bytes, Entry]]:
+        """The part's entries that are wanted, the folders above each before it."""
+        if fits is None:
+            yield from ((part.path(entry), entry) for entry in part.entries)
+            return
+        self._enter(part)
+        for entry in part.entries:
+            path = part.path(entry)
+            if fits(path, entry.is_folder):
+                yield from self._lead(path)
+                yield path, entry
+
+    def _enter(self, part: Part) -> None:
         """Go on to this part, in the order of the index."""
         stack, folder = self._stack, part.folder
         while stack and stack[-1][0] != folder and not _is_above(stack[-1][0], folder):
@@ -91,7 +104,7 @@ class _Way:
             stack.append((folder, {}))
         stack[-1][1].update((part.path(entry), entry) for entry in part.entries if entry.is_folder)
 
-    def lead(self, path: bytes) -> Iterator[tuple[bytes, Entry]]:
+    def _lead(self, path: bytes) -> Iterator[tuple[bytes, Entry]]:
         """The folders above `path`, which is in the current part, outermost first; each is given once."""
         for (_, folders), (below, _) in pairwise(self._stack):
             entry = folders.pop(below or b"", None)
@@ -102,6 +115,16 @@ class _Way:
 
 def _is_above(one: bytes | None, other: bytes | None) -> bool:
     return other is not None and (not one or other.startswith(one + b"/"))
+
+
+def _cleaning(manifest: Manifest, result: Restored) -> Cleaning | None:
+    unsaved = [str(error[0]) for error in manifest.errors if error]
+    if len(unsaved) >= MOST_TOLD:
+        # There may have been more than the manifest tells: what is not in the snapshot may well exist.
+        result.problem_count += 1
+        result.problems.append((b"", "nothing is removed: the backup could not save too many files"))
+        return None
+    return Cleaning(unsaved, whole=not manifest.options.get("one_file_system"))
 
 
 class Restore:
@@ -118,16 +141,7 @@ class Restore:
         self._failure: BaseException | None = None
         self._way = _Way()
         self._last = b""
-        self._cleaning = self._clean() if choice.delete else None
-
-    def _clean(self) -> Cleaning | None:
-        unsaved = [str(error[0]) for error in self._manifest.errors if error]
-        if len(unsaved) >= MOST_TOLD:
-            # There may have been more than the manifest tells: what is not in the snapshot may well exist.
-            self._result.problem_count += 1
-            self._result.problems.append((b"", "nothing is removed: the backup could not save too many files"))
-            return None
-        return Cleaning(unsaved, whole=not self._manifest.options.get("one_file_system"))
+        self._cleaning = _cleaning(manifest, result) if choice.delete else None
 
     def run(self) -> Restored:
         """Write everything that is wanted.
@@ -135,10 +149,7 @@ class Restore:
         Raises Full or another PinfoldError when TARGET cannot be written at all; damage to single
         files is in the result.
         """
-        if self._manifest.type != "directory":
-            raise UsageError(f"this snapshot is of a {self._manifest.type}, not of a directory")
-        if self._choice.wanted is not None and self._choice.delete:
-            raise UsageError("--delete would remove what --include leaves out; use one of them")
+        _check(self._manifest, self._choice)
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="pinfold-restore") as pool:
             waiting: deque[_Waiting] = deque()
             for page in self._reader.pages(self._manifest.index, self._lost):
@@ -161,7 +172,7 @@ class Restore:
         for part in page.parts:
             if self._cleaning is not None:
                 self._cleaning.take(part)
-            for path, entry in self._wanted(part):
+            for path, entry in self._way.wanted(part, self._choice.wanted):
                 self._last = path
                 if not entry.is_file:
                     self._make(path, entry)
@@ -175,20 +186,6 @@ class Restore:
             groups = (files[start : start + _GROUP] for start in range(0, len(files), _GROUP))
             tasks.extend(pool.submit(self._guard, self._write_small, ref, group) for group in groups)
         return _Waiting(tasks, links, [] if self._cleaning is None else self._cleaning.complete())
-
-    def _wanted(self, part: Part) -> Iterator[tuple[bytes, Entry]]:
-        """The part's entries that are wanted; the folders above them are made before they come."""
-        wanted = self._choice.wanted
-        if wanted is None:
-            yield from ((part.path(entry), entry) for entry in part.entries)
-            return
-        self._way.enter(part)
-        for entry in part.entries:
-            path = part.path(entry)
-            if wanted(path, entry.is_folder):
-                for above, folder in self._way.lead(path):
-                    self._make(above, folder)
-                yield path, entry
 
     def _make(self, path: bytes, entry: Entry) -> None:
         if entry.is_folder:
@@ -299,3 +296,61 @@ class Restore:
                 after = self._last.decode(errors="backslashreplace") or "the beginning"
                 what = f"part of the index is lost: names after {after} are unknown ({error})"
                 self._result.damaged.append((ref.digest.hex()[:16].encode(), what))
+
+
+def _check(manifest: Manifest, choice: Choice) -> None:
+    if manifest.type != "directory":
+        raise UsageError(f"this snapshot is of a {manifest.type}, not of a directory")
+    if choice.wanted is not None and choice.delete:
+        raise UsageError("--delete would remove what --include leaves out; use one of them")
+
+
+def rehearse(
+    pages: Iterable[Page], manifest: Manifest, target: Lookup, choice: Choice, tell: Callable[[str, bytes], None]
+) -> Restored:
+    """Find out what a restore would do, and touch nothing.
+
+    `tell`: told of each path that the restore would "write" or "remove".
+    `files`, `folders`, `others` and `written` count what would be made; `kept` what is there already;
+    `problems` what else would be kept.  Raises UsageError as a restore does.
+    """
+    _check(manifest, choice)
+    result = Restored()
+    cleaning = _cleaning(manifest, result) if choice.delete else None
+    way = _Way()
+
+    def remove(folders: Iterable[tuple[bytes, set[bytes]]]) -> None:
+        for folder, names in folders:
+            for path in target.extraneous(folder, names):
+                result.removed += 1
+                tell("remove", path)
+
+    for page in pages:
+        for part in page.parts:
+            if cleaning is not None:
+                cleaning.take(part)
+            for path, entry in way.wanted(part, choice.wanted):
+                _rehearse_one(path, entry, target, result, tell)
+        if cleaning is not None:
+            remove(cleaning.complete())
+    if cleaning is not None:
+        remove(cleaning.rest())
+    return result
+
+
+def _rehearse_one(
+    path: bytes, entry: Entry, target: Lookup, result: Restored, tell: Callable[[str, bytes], None]
+) -> None:
+    decision, why = target.decide(path, entry)
+    if decision is Decision.SAME:
+        result.kept += not entry.is_folder
+    elif decision is Decision.KEEP:
+        result.problem_count += 1
+        if len(result.problems) < MOST_TOLD:
+            result.problems.append((path, why))
+    else:
+        result.files += entry.is_file
+        result.folders += entry.is_folder
+        result.others += not (entry.is_file or entry.is_folder)
+        result.written += entry.size if entry.is_file and entry.link is None else 0
+        tell("write", path)

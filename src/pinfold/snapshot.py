@@ -46,7 +46,8 @@ The format is described in docs/format.md of pinfold, and tools/recover.py there
 KINDS: Final = ("full", "incremental", "checkpoint")
 T = TypeVar("T")
 MAX_JSON: Final = 1 << 20
-MAX_MANIFEST: Final = 64 << 20
+# A decoded manifest takes up to sixty times its size in memory, whoever made it.
+MAX_MANIFEST: Final = 6 << 20
 _FILES: Final = (b"README.txt", b"repository.json", b"keyring.json", b"snapshot.json", b"snapshot.sig", b"manifest.age")
 
 

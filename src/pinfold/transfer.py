@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from pinfold import catalogue, snapshot
 from pinfold.errors import Corrupt, Full, Malformed, PinfoldError, UsageError
@@ -53,7 +53,34 @@ def export(store: Store, root: CID, target: Path, progress: Callable[[int], None
     return count, size
 
 
-def _write(store: Store, root: CID, out: BinaryIO, progress: Callable[[int], None]) -> int:
+def pour(store: Store, root: CID, out: BinaryIO, progress: Callable[[int], None] = lambda _: None) -> tuple[int, int]:
+    """Write the graph below `root` as CARv1 into an open stream; returns how many blocks and bytes.
+
+    Raises Missing, Corrupt, and BrokenPipeError when nobody reads any more.
+    """
+    counting = _Counting(out)
+    count = _write(store, root, counting, progress)
+    out.flush()
+    return count, counting.bytes
+
+
+class _Counting:
+    """A stream that cannot tell how far it is."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self.bytes = 0
+
+    def write(self, data: bytes, /) -> int:
+        self.bytes += len(data)
+        return self._out.write(data)
+
+
+class _Writes(Protocol):
+    def write(self, data: bytes, /) -> int: ...
+
+
+def _write(store: Store, root: CID, out: _Writes, progress: Callable[[int], None]) -> int:
     out.write(car.header([root]))
     count = 0
     for cid in walk(root, store.get):
@@ -66,46 +93,74 @@ def _write(store: Store, root: CID, out: BinaryIO, progress: Callable[[int], Non
 
 
 def load(
-    store: Store, source: BinaryIO, progress: Callable[[int], None] = lambda _: None
+    store: Store,
+    source: BinaryIO,
+    progress: Callable[[int], None] = lambda _: None,
+    *,
+    admits: Callable[[str], bool] | None = None,
 ) -> tuple[int, list[Snapshot]]:
-    """Take a CAR's blocks into a store and pin the snapshots that are its roots.
+    """Take a CAR's blocks in and pin the snapshots that are its roots; returns new bytes and the snapshots.
 
-    Every block is checked against its CID, and takes the place of a damaged one of that name.
-    Returns how many bytes were new, and the snapshots.
-    Raises Malformed, Corrupt, Incomplete, or UsageError for a CAR whose roots are no snapshots.
+    `admits`: whether snapshots of the repository with this id may be pinned; without it, those of the
+    repositories that are here, and of any where none is.
+    Raises Malformed, Corrupt for a bad file, Incomplete if blocks are missing, UsageError for roots that
+    are no snapshots or not admitted.
     """
-    try:
-        roots, blocks = car.read_car(source, verify=True)
-    except OSError as error:
-        raise PinfoldError(f"cannot read the CAR file: {error.strerror}") from error
+    roots, blocks = _read(source)
     if not roots:
-        raise UsageError("this CAR file names no root, so there is no snapshot to pin")
-
-    def passed() -> Iterator[Block]:
-        try:
-            for cid, _, block in blocks:
-                progress(len(block))
-                if heals is not None and _is_damaged(store, cid):
-                    heals.replace((cid, block))  # put would pass over it
-                yield cid, block
-        except OSError as error:
-            raise PinfoldError(f"cannot read the CAR file: {error.strerror}") from error
-
-    heals = power(store, Heals)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
+        raise UsageError("this CAR file names no root, so there is no snapshot to pin; --blocks-only takes its blocks")
+    if admits is None:
+        here = catalogue.repositories(store)
+        admits = here.__contains__ if here else lambda _: True
     with store.session():
-        new = store.put(passed())
+        new = store.put(_passed(store, blocks, progress))
         found = [_load(store, root) for root in roots]
+        for one in found:
+            if not admits(one.header.repository):
+                raise UsageError(
+                    f"this CAR file is of repository {one.header.repository}, which {store.name} does not hold; nothing"
+                    f" was pinned. To keep it there, too: --foreign, or --repository-id {one.header.repository}"
+                )
         for one in found:
             store.pin(one.root, one.header.pin_name)
             _keep_keyring(store, one)
     return new, found
 
 
+def load_blocks(store: Store, source: BinaryIO, progress: Callable[[int], None] = lambda _: None) -> int:
+    """Take a CAR's blocks in and pin nothing; returns new bytes.  Raises Malformed, Corrupt for a bad file."""
+    _, blocks = _read(source)
+    with store.session():
+        return store.put(_passed(store, blocks, progress))
+
+
+def _read(source: BinaryIO) -> tuple[list[CID], Iterator[car.Block]]:
+    try:
+        return car.read_car(source, verify=True)
+    except OSError as error:
+        raise PinfoldError(f"cannot read the CAR file: {error.strerror}") from error
+
+
+def _passed(store: Store, blocks: Iterator[car.Block], progress: Callable[[int], None]) -> Iterator[Block]:
+    heals = power(store, Heals)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
+    try:
+        for cid, _, block in blocks:
+            progress(len(block))
+            if heals is not None and _is_damaged(store, cid):
+                heals.replace((cid, block))  # put would pass over it
+            yield cid, block
+    except OSError as error:
+        raise PinfoldError(f"cannot read the CAR file: {error.strerror}") from error
+
+
 def _load(store: Store, root: CID) -> Snapshot:
     try:
         return snapshot.load(root, store.get)
     except Malformed as error:
-        raise UsageError(f"root {root} of this CAR file is no snapshot ({error}); nothing was pinned") from error
+        raise UsageError(
+            f"root {root} of this CAR file is no snapshot ({error}); nothing was pinned."
+            " To take its blocks without pinning them: --blocks-only"
+        ) from error
 
 
 def _is_damaged(store: Store, cid: CID) -> bool:

@@ -14,12 +14,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from pinfold import catalogue, snapshot
-from pinfold.errors import Corrupt, PinfoldError
+from pinfold.errors import Corrupt, Missing, PinfoldError
 from pinfold.ipld import CID, SeenMarks, list_folder
 from pinfold.ipld.cid import RAW
 from pinfold.reading import DAMAGE, Reader
 from pinfold.seal.refs import Tree, split
 from pinfold.sources.directory.entry import Chunks, Slice
+from pinfold.store.copies import Copies
 from pinfold.store.layers import Layer
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ MOST_TOLD: Final = 10_000
 
 @dataclass(slots=True)
 class Report:
-    """What a verification found.  `damage`: (what, why); what is a CID, or a snapshot and a path."""
+    """What a verification found.  `damage`: (what, why); what is a CID, or a snapshot and a path.
+
+    `notes`: what is no damage, as a copy that was healed from another; a line for each.
+    """
 
     snapshots: int = 0
     blocks: int = 0
@@ -50,6 +54,7 @@ class Report:
     damage: list[tuple[str, str]] = field(default_factory=list)
     damage_count: int = 0
     files: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, what: str, why: str) -> None:
         """Note damage; what was named already is not named again."""
@@ -74,6 +79,7 @@ class Verification:
 
     def __init__(self, store: Store, key: OwnerKey | None, depth: Depth) -> None:
         self._store = store
+        self._copies = Copies(store)
         self._key = key
         self._depth = depth
         self._newest: Keyring | None = None
@@ -87,7 +93,11 @@ class Verification:
         with ThreadPoolExecutor(4, thread_name_prefix="pinfold-verify") as pool:
             for one in listed:
                 self._one(one, pool)
+        self._note()
         return self.report
+
+    def _note(self) -> None:
+        self.report.notes = self._copies.notes()
 
     def keyrings(self, repository: str) -> None:
         """Check the keyrings that stand alone."""
@@ -97,6 +107,7 @@ class Verification:
                 snapshot.load_keyring(pin.root, self.fetch)
             except PinfoldError as error:
                 self._damaged(error, f"keyring {pin.root}")
+        self._note()
 
     def _one(self, one: Listed, pool: ThreadPoolExecutor) -> None:
         self.report.snapshots += 1
@@ -118,7 +129,7 @@ class Verification:
 
     def fetch(self, cid: CID) -> bytes:
         """A block, hashed here whatever the store says."""
-        block = self._store.get(cid)
+        block = self._copies.get(cid)
         cid.verify(block, self._store.name)
         return block
 
@@ -163,24 +174,38 @@ class Verification:
 
     def _check(self, batch: list[tuple[CID, int]], made: Snapshot, pool: ThreadPoolExecutor) -> None:
         fresh = [(cid, size) for cid, size in batch if self._seen.add(cid)]
-        there = self._store.has([cid for cid, _ in fresh])
+        there = self._copies.has([cid for cid, _ in fresh])
         wanted: list[tuple[CID, int]] = []
         for cid, size in fresh:
             self.report.blocks += 1
             self.report.bytes += size
             if cid not in there:
-                self._bad.add(cid.digest)
-                self.report.add(str(cid), f"is missing; snapshot {made.root} needs it")
+                self._absent(cid, made)
             elif self._depth.read:
                 wanted.append((cid, size))
         under_way: deque[tuple[CID, int, Future[bytes]]] = deque()
         for cid, size in wanted:
-            under_way.append((cid, size, pool.submit(self._store.get, cid)))
+            under_way.append((cid, size, pool.submit(self._copies.get, cid)))
             if len(under_way) >= _AHEAD:
                 self._hashed(under_way, made)
         while under_way:
             self._hashed(under_way, made)
         self._depth.progress(self.report)
+
+    def _absent(self, cid: CID, made: Snapshot) -> None:
+        """A block that no copy vouches for: it is missing, or known to be damaged."""
+        self._bad.add(cid.digest)
+        why = "is missing"
+        try:
+            self.fetch(cid)
+        except Corrupt:
+            why = "is damaged"
+        except Missing:
+            pass
+        else:  # it came meanwhile, or was put right
+            self._bad.discard(cid.digest)
+            return
+        self.report.add(str(cid), f"{why}; snapshot {made.root} needs it")
 
     def _hashed(self, under_way: deque[tuple[CID, int, Future[bytes]]], made: Snapshot) -> None:
         cid, size, future = under_way.popleft()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pinfold.clock import SystemClock
-from pinfold.errors import KeyFailure, Malformed, PinfoldError, UsageError
+from pinfold.errors import KeyFailure, Malformed, PinfoldError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -98,19 +98,30 @@ def place(settings: Settings) -> str:
 
 @contextlib.contextmanager
 def store(settings: Settings, *, create: bool = False) -> Iterator[Store]:
-    """The store that REPO names, mirrored where settings say so; closed at the end."""
+    """The store that REPO names, mirrored where settings say so; closed at the end.
+
+    One of several that cannot be opened is left out, which `warnings` of the mirror tell; none is made
+    unless `create`, lest a disk that is not mounted be taken for a new place.
+    """
     with contextlib.ExitStack() as stack:
-        first = stack.enter_context(contextlib.closing(_one_store(place(settings), create=create)))
         if not settings.mirrors:
-            yield first
+            yield stack.enter_context(contextlib.closing(_one_store(place(settings), create=create)))
             return
         from pinfold.store import Mirror  # noqa: PLC0415
 
-        others = [
-            stack.enter_context(contextlib.closing(_one_store(other, create=create or not Path(other).exists())))
-            for other in settings.mirrors
-        ]
-        yield stack.enter_context(contextlib.closing(Mirror([first, *others], min_copies=settings.min_copies)))
+        stores: list[Store] = []
+        absent: dict[str, PinfoldError] = {}
+        for where in (place(settings), *settings.mirrors):
+            try:
+                stores.append(stack.enter_context(contextlib.closing(_one_store(where, create=create))))
+            except (StoreError, UsageError) as error:
+                if create:
+                    raise
+                absent[where] = error
+        if not stores:
+            raise next(iter(absent.values()))
+        reasons = {where: str(error) for where, error in absent.items()}
+        yield stack.enter_context(contextlib.closing(Mirror(stores, min_copies=settings.min_copies, absent=reasons)))
 
 
 def _one_store(where: str, *, create: bool) -> Store:

@@ -8,6 +8,7 @@ import pytest
 
 from pinfold.errors import Unavailable
 from pinfold.store import Counting, Fault, Faulty, FolderStore, MemoryStore, Mirror, Retry
+from store.dags import hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +45,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(params=["memory", "folder", "mirror"])
 def collecting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty store that collects garbage."""
+    """A store that collects garbage, empty but for one small pin."""
     made = STORES[request.param](tmp_path)
+    hold(made)
     yield made
     made.close()

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ import pytest
 
 from engine import Meddling, listing, made, noise, rig, write
 from pinfold.backup import Wishes
+from pinfold.sources.directory import read
+from pinfold.sources.directory.entry import Entry
 from pinfold.sources.directory.excludes import Chosen, Rules
 from pinfold.sources.directory.source import Settings
 from trees import ROOT
@@ -323,3 +326,14 @@ def test_what_may_not_be_read(tmp_path: Path) -> None:
     assert "'locked: folder cannot be read: Permission denied', " in problems
     assert "'shut: cannot be opened: Permission denied']" in problems
     assert "['', 'listed', 'locked', 'open', 'shown', 'shown/x']" == rows
+
+
+@pytest.mark.parametrize(("mtime", "ctime", "doubtful"), [(0, 0, True), (0, 1, False), (-3, -3, False), (-1, -3, True)])
+def test_times_in_whole_seconds(mtime: int, ctime: int, *, doubtful: bool) -> None:
+    """Times in whole seconds are doubted when they are less than some two seconds old, finer ones never."""
+    second = 1_000_000_000
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    base = int(now.timestamp()) * second
+    ctime_ns = base + ctime * second if ctime <= 0 else base + 1
+    entry = Entry(b"f", 0o100644, 0, 0, 3, base + mtime * second, ctime_ns, 7)
+    assert doubtful == read.is_in_doubt(entry, now)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pinfold.ipld.cid import CID, IDENTITY, RAW
 from pinfold.ipld.files import add_file
 from pinfold.ipld.folders import build_folder
+
+if TYPE_CHECKING:
+    from pinfold.store import Store
 
 Block = tuple[CID, bytes]
 
@@ -68,6 +71,15 @@ def with_identity(seed: int) -> Dag:
     entries = [(b"inside", inside, 13), *((str(cid).encode(), cid, len(block)) for cid, block in blocks)]
     root, _ = build_folder(entries, found.__setitem__)
     return Dag(root, tuple(found.items()))
+
+
+def hold(store: Store) -> Dag:
+    """Pin a small DAG, as a keyring always is: a store without any pin has lost its pin list."""
+    dag = folder(noise(99, 2))
+    with store.session():
+        store.put(dag.blocks)
+        store.pin(dag.root, "held")
+    return dag
 
 
 def shapes() -> dict[str, Dag]:

@@ -130,7 +130,8 @@ def test_killed_at_any_call(tmp_path: Path, work: Callable[[FolderStore], None])
 def test_a_killed_collection_still_waits_for_sessions(tmp_path: Path) -> None:
     """Wherever a collection is killed, the next one frees nothing that a session saw before either."""
     path = tmp_path / "store"
-    FolderStore.create(path).close()
+    with FolderStore.create(path) as store:
+        hold(store)
     calls = run_and_die(path, lambda store: store.collect(), 0)
     assert calls is not None
     for point in sorted(random.Random(1).sample(range(1, calls + 1), POINTS)):
@@ -194,9 +195,12 @@ def test_what_lies_behind_the_last_sync_is_checked(tmp_path: Path) -> None:
 def test_a_living_writers_car_is_left_alone(tmp_path: Path) -> None:
     """Opening a store never cuts or seals what another is writing."""
     path = tmp_path / "store"
-    with FolderStore.create(path) as writer, writer.session():
+    with FolderStore.create(path) as first:
+        hold(first)
+    held = set((path / "cars").iterdir())
+    with FolderStore.open(path) as writer, writer.session():
         writer.put(noise(7, 3))
-        (car,) = (path / "cars").iterdir()
+        (car,) = set((path / "cars").iterdir()) - held
         before = car.read_bytes()
         for file in path.glob("index.db*"):
             file.unlink()

@@ -111,13 +111,16 @@ def test_a_name_that_looks_like_a_suffixed_one_stays(tmp_path: Path) -> None:
 
 
 def test_a_pin_file_without_a_cid_is_told(tmp_path: Path) -> None:
-    """Rather than lose a pin silently, listing and collecting refuse."""
+    """One bad pin file does not hide the others; it is told, and nothing is freed while it is there."""
     with FolderStore.create(tmp_path / "store") as store:
+        held = hold(store)
         (tmp_path / "store/pins/odd").write_text("not a cid\n")
-        with pytest.raises(Refused, match="holds no CID"):
-            store.pins()
-        with pytest.raises(Refused, match="holds no CID"):
+        assert [Pin(held.root, "held")] == list(store.pins())
+        assert ["odd holds no CID" in warning for warning in store.warnings] == [True]
+        with pytest.raises(Refused, match=r"nothing was freed: pin file .*odd holds no CID"):
             store.collect()
+        store.pin(held.root, "another name")
+        assert [True] == ["holds no CID" in why for _, why in store.check()]
 
 
 def test_a_sealed_car_lists_its_blocks(tmp_path: Path) -> None:

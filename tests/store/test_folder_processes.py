@@ -116,6 +116,7 @@ def test_a_session_elsewhere_holds_what_it_saw(tmp_path: Path) -> None:
     path = tmp_path / "store"
     dag = trie(1)
     with FolderStore.create(path) as store, FolderStore.open(path) as other:
+        hold(store)
         store.put(dag.blocks)
         with other.session():
             assert dag.cids == other.has(dag.cids)
@@ -142,6 +143,7 @@ def test_sessions_after_the_condemnation_do_not_delay_it(tmp_path: Path) -> None
     path = tmp_path / "store"
     dag = trie(1)
     with FolderStore.create(path) as store, FolderStore.open(path) as other:
+        hold(store)
         store.put(dag.blocks)
         with other.session():
             assert store.collect().waiting_bytes > 0

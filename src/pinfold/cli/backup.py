@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pinfold.cli import backup_summary as summary
-from pinfold.cli.backup_sources import from_words, read_list, with_flags
+from pinfold.cli.backup_sources import absent, from_words, read_list, with_flags
 from pinfold.cli.options import SECONDS, SIZE, command
 from pinfold.errors import PinfoldError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         "pinfold backup /etc /home --exclude-caches --exclude '*.tmp'",
         "pinfold backup /srv/www --name website --tag before-upgrade",
         "pinfold backup --all                     # every source of pinfold.toml",
-        "find /data -newer stamp -print0 | pinfold backup /data --files-from -",
+        "find /data -newer stamp -print0 | pinfold backup /data --name data-new --files-from -",
         "pinfold backup /home --dry-run           # walk and count only",
     ],
     exits=(3, 4, 5),
@@ -77,6 +77,9 @@ def backup(
     pinfold.toml. Files whose size, times and inode are as in the last snapshot are not read again. What cannot be
     read is told, recorded in the snapshot, and makes the exit code 3; the other files and sources are saved all the
     same. A run that is cut off is gone on with by the next.
+
+    With --files-from the snapshot holds the listed paths only, and becomes latest of its source like any other: give
+    it a --name of its own unless the list is always whole.
     """
     from pinfold.backup import Wishes  # noqa: PLC0415
 
@@ -128,7 +131,7 @@ def _run(
                 stop.set()
     except (PinfoldError, OSError) as error:
         return summary.failed(source, error)
-    return summary.made(source, result, settings.min_copies)
+    return summary.with_absent(summary.made(source, result, settings.min_copies), absent(source, listed))
 
 
 def _follow(bar: Bar) -> Callable[[bytes, Counts], None]:
@@ -195,4 +198,4 @@ def _counted(call: Call, source: SourceSettings, listed: list[bytes] | None) -> 
                 bar.to(counts.bytes, seen.part.folder or b"")
     except (PinfoldError, OSError) as error:
         return summary.failed(source, error)
-    return summary.counted(source, counts, told)
+    return summary.with_absent(summary.counted(source, counts, told), absent(source, listed))

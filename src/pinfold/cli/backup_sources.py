@@ -74,4 +74,13 @@ def read_list(name: str, chosen: Sequence[SourceSettings]) -> list[bytes]:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise UsageError(f"--files-from {name}: cannot be read: {error.strerror}") from error
-    return parse_files_from(data, chosen[0].path, "--files-from" if name == "-" else name)
+    listed = parse_files_from(data, chosen[0].path, "--files-from" if name == "-" else name)
+    if not listed:
+        raise UsageError(f"--files-from {name}: the list is empty, so there is nothing to save")
+    return listed
+
+
+def absent(source: SourceSettings, listed: Sequence[bytes] | None) -> list[bytes]:
+    """Those of the listed paths that do not exist."""
+    root = os.fsencode(source.path)
+    return [path for path in listed or () if not os.path.lexists(os.path.join(root, path))]  # noqa: PTH118  # bytes

@@ -95,6 +95,12 @@ def made(source: SourceSettings, result: Result, min_copies: int) -> Json:
     return _EMPTY | _named(source) | _counts(result.counts) | found
 
 
+def with_absent(told: Json, absent: Sequence[bytes]) -> Json:
+    """The document of a source, with listed paths that do not exist among its problems."""
+    more = [{"path": output.raw(path), "what": "does not exist, but --files-from lists it"} for path in absent]
+    return told | {"problem_count": told["problem_count"] + len(more), "problems": [*told["problems"], *more]}
+
+
 def _named(source: SourceSettings) -> Json:
     return {"source": source.name, "path": output.raw(os.fsencode(source.path))}
 
@@ -154,6 +160,12 @@ def _tell_one(out: Output, one: Json) -> None:
         else:
             out.say(f"  snapshot  {one['root']}")
             out.say(f"  short     {output.short(one['root'])}")
+    if files["gone"] and not files["all"]:
+        lost = output.some(files["gone"], "file")
+        out.warn(
+            f"{output.path(one['source'])}: all {lost} of the last snapshot are gone from {output.path(one['path'])};"
+            " is its disk mounted?"
+        )
     if one["short_of_copies"]:
         out.warn(f"{output.path(one['source'])}: only {output.some(one['copies'], 'copy', 'copies')} proved the pin")
     _tell_problems(out, one)

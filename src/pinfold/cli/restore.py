@@ -54,7 +54,7 @@ _MOST_TOLD = 20
 )
 @click.option("--delete", is_flag=True, help="Remove from TARGET what the snapshot does not hold.")
 @click.option("--numeric-owner", is_flag=True, help="Restore owners by number, not by name.")
-@click.option("--dry-run", "-n", is_flag=True, help="Count what would be restored; -v lists it.")
+@click.option("--dry-run", "-n", is_flag=True, help="Tell what would be written and removed; -v lists it.")
 def restore(
     call: Call,
     snapshot: str,
@@ -83,9 +83,9 @@ def restore(
     with wiring.elsewhere(settings, snapshot) as alone, wiring.owned(alone or settings, call.ask) as owner:
         made = choose.snapshot(owner, "latest" if alone else snapshot)
         manifest = owner.manifest(made)
-        if dry_run:
-            return _rehearse(call, owner, made, manifest, wanted, target)
         choice = _Choice(wanted, overwrite, delete, numeric_owner)
+        if dry_run:
+            return _rehearse(call, owner, made, manifest, target, choice)
         return _restore(call, owner, made, manifest, target, choice)
 
 
@@ -120,21 +120,19 @@ def _restore(call: Call, owner: Owned, made: Snapshot, manifest: Manifest, targe
     return _tell(call, made, target, result, place.unset_owners)
 
 
-def _rehearse(call: Call, owner: Owned, made: Snapshot, manifest: Manifest, wanted: Fits | None, target: Path) -> int:
-    from pinfold import browse  # noqa: PLC0415
-    from pinfold.restore import Restored  # noqa: PLC0415
+def _rehearse(call: Call, owner: Owned, made: Snapshot, manifest: Manifest, target: Path, choice: _Choice) -> int:
+    from pinfold.restore import Choice, rehearse  # noqa: PLC0415
+    from pinfold.sources.directory.target import Overwrite  # noqa: PLC0415
+    from pinfold.sources.directory.target_rehearse import Lookup  # noqa: PLC0415
 
-    result = Restored()
+    def tell(what: str, path: bytes) -> None:
+        if call.out.verbose:
+            call.out.line(f"{what:6}  {output.path(path)}")
+
     with owner.reader(made) as reader:
-        for path, entry in browse.rows(reader, manifest):
-            if wanted is not None and not wanted(path, entry.is_folder):
-                continue
-            result.files += entry.is_file
-            result.folders += entry.is_folder
-            result.others += not (entry.is_file or entry.is_folder)
-            result.written += entry.size
-            if call.out.verbose and path:
-                call.out.line(output.path(path))
+        place = Lookup(target, overwrite=Overwrite(choice.overwrite))
+        wanted = Choice(choice.wanted, choice.delete)
+        result = rehearse(reader.pages(manifest.index), manifest, place, wanted, tell)
     return _tell(call, made, target, result, 0, dry_run=True)
 
 
@@ -164,12 +162,15 @@ def _tell(call: Call, made: Snapshot, target: Path, result: Restored, unset: int
         f" {output.some(result.others, 'other name')}, {output.size(result.written)} into {output.path(str(target))}"
     )
     if result.kept:
-        out.say(f"{output.some(result.kept, 'file')} of the same size and time {_were(result.kept)} there already")
+        what = output.some(result.kept, "name" if dry_run else "file")
+        there = "are" if dry_run and result.kept > 1 else "is" if dry_run else _were(result.kept)
+        out.say(f"{what} of the same size and time {there} there already")
     if result.removed:
-        out.say(f"removed {output.some(result.removed, 'name')} that the snapshot does not hold")
+        verb = "would remove" if dry_run else "removed"
+        out.say(f"{verb} {output.some(result.removed, 'name')} that the snapshot does not hold")
     if unset:
         out.say(f"owners could not be set on {output.some(unset, 'name')}: only root may give files away")
-    _list(call, result.problems, result.problem_count, "not restored as saved")
+    _list(call, result.problems, result.problem_count, "to be kept" if dry_run else "not restored as saved")
     _list(call, result.damaged, result.damaged_count, "damaged in the store")
     if result.damaged_count:
         out.warn("see what else is damaged with: pinfold verify --read")

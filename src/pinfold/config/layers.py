@@ -115,11 +115,10 @@ def found(path: Path, mistakes: list[str]) -> bytes | None:
 def _looked_at(path: Path, mistakes: list[str]) -> tuple[bytes | None, str]:
     """What a file says, and why it is not to be believed, if so."""
     try:
-        # Not to hang on a pipe; and what is judged is what is read.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123  # of a descriptor
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                return None, ""
+        if not path.is_file():
+            return None, ""
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())  # what is judged is what is read
             data = file.read(_MAX_BYTES + 1)
         if not {status.st_uid, path.lstat().st_uid} <= {0, os.getuid()}:
             return data, "belongs to another user; if you trust it, say --config FILE, or make it yours"

@@ -17,7 +17,7 @@ from pinfold.store.layers import power
 from pinfold.store.seam import Collected, Collects, CopyStatus, Heals, Pin, PinState, PinStatus, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pinfold.ipld.cid import CID
     from pinfold.store.seam import Block, Store
@@ -28,16 +28,25 @@ _T = TypeVar("_T")
 class Mirror:
     """Writes to all stores, reads from the first that has it good."""
 
-    def __init__(self, stores: Sequence[Store], *, min_copies: int | None = None) -> None:
-        """`min_copies`: how many stores must prove a pin; all of them by default."""
-        self._min = len(stores) if min_copies is None else min_copies
-        if not 0 < self._min <= len(stores):
-            raise Refused(f"a mirror of {len(stores)} stores cannot keep {min_copies} copies")
+    def __init__(
+        self, stores: Sequence[Store], *, min_copies: int | None = None, absent: Mapping[str, str] | None = None
+    ) -> None:
+        """`min_copies`: how many stores must prove a pin; all of them by default.
+
+        `absent`: stores that belong here and could not be opened, with the reason of each.
+        """
+        self._absent = dict(absent or {})
+        self._all = len(stores) + len(self._absent)
+        self._min = self._all if min_copies is None else min_copies
+        if not 0 < self._min <= self._all:
+            raise Refused(f"a mirror of {self._all} stores cannot keep {min_copies} copies")
         self._stores = list(stores)
         self._aside: dict[int, str] = {}
         self._sessions = 0
         self._lock = Lock()
-        self.warnings: list[str] = []
+        self.warnings: list[str] = [
+            f"{name} is left out for the rest of this session: {why}" for name, why in self._absent.items()
+        ]
 
     @property
     def name(self) -> str:
@@ -94,10 +103,17 @@ class Mirror:
         raise Missing(cid, self.name)
 
     def has(self, cids: Iterable[CID]) -> set[CID]:
-        """Those that every healthy store holds.  Raises Unavailable when too few answer."""
+        """Those that every healthy store holds, so that a writer puts the rest.  Raises Unavailable when none answers.
+
+        Whether any store holds a block, as a reader asks, is told by `copies`.
+        """
         wanted = frozenset(cids)
-        answers = self._enough("answered", lambda store: store.has(wanted))
+        answers = self._enough("answered", lambda store: store.has(wanted), least=1)
         return set(wanted.intersection(*(found for _, found in answers)))
+
+    def copies(self) -> list[Store]:
+        """The healthy stores, each with copies of its own."""
+        return self._healthy()
 
     def pin(self, root: CID, name: str, *, replaces: CID | None = None) -> PinStatus:
         """Pin in every healthy store.  Raises when fewer than the copies asked for prove it.
@@ -115,6 +131,7 @@ class Mirror:
             except StoreError as error:
                 errors.append((store, error))
                 copies.append(CopyStatus(store.name, PinState.FAILED, detail=str(error)))
+        copies += self._away()
         status = PinStatus(root, tuple(copies))
         self._judge(errors, among=len(self._healthy()))
         if status.pinned < self._min:
@@ -125,8 +142,8 @@ class Mirror:
         """Unpin everywhere.  Raises Unavailable if a store did not: the pin would come back with it."""
         gone = list(roots)
         done = self._each(lambda store: store.unpin(gone), everyone=True)
-        if len(done) < len(self._stores):
-            raise Unavailable(f"not unpinned everywhere: {'; '.join(self._aside.values())}")
+        if len(done) < self._all:
+            raise Unavailable(f"not unpinned everywhere: {'; '.join(self._reasons())}")
 
     def pins(self, prefix: str = "") -> Iterator[Pin]:
         """The pins of all healthy stores, each root once."""
@@ -144,7 +161,7 @@ class Mirror:
                 copies += store.status(root).copies
             except StoreError as error:
                 copies.append(CopyStatus(store.name, PinState.FAILED, detail=str(error)))
-        return PinStatus(root, tuple(copies))
+        return PinStatus(root, (*copies, *self._away()))
 
     def usage(self) -> Usage:
         """The fullest store: most used, least room."""
@@ -174,6 +191,12 @@ class Mirror:
         with ExitStack() as stack:
             for store in self._stores:
                 stack.callback(store.close)
+
+    def _away(self) -> list[CopyStatus]:
+        return [CopyStatus(name, PinState.FAILED, detail=f"{name}: {why}") for name, why in self._absent.items()]
+
+    def _reasons(self) -> list[str]:
+        return [*self._aside.values(), *(f"{name}: {why}" for name, why in self._absent.items())]
 
     def _healthy(self) -> list[Store]:
         return [store for store in self._stores if id(store) not in self._aside]
@@ -218,6 +241,6 @@ class Mirror:
             self.warnings.append(f"{store.name} holds no good copy of {block[0]} and could not be healed: {error}")
 
     def _too_few(self, what: str, errors: Sequence[StoreError]) -> StoreError:
-        reasons = "; ".join(self._aside.values()) or "; ".join(map(str, errors))
-        message = f"fewer than {self._min} of {len(self._stores)} stores {what}: {reasons}"
+        reasons = "; ".join(self._reasons()) or "; ".join(map(str, errors))
+        message = f"fewer than {self._min} of {self._all} stores {what}: {reasons}"
         return Full(message) if any(isinstance(error, Full) for error in errors) else Unavailable(message)

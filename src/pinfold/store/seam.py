@@ -161,6 +161,14 @@ class ChecksAtRest(Protocol):
 
 
 @runtime_checkable
+class HasCopies(Protocol):
+    """A store that keeps each block in several places, which can be looked at one by one."""
+
+    def copies(self) -> list[Store]:
+        """The places that answer."""
+
+
+@runtime_checkable
 class Heals(Protocol):
     """A store that can take a good copy over a damaged one."""
 

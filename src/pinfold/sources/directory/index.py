@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_INLINE: Final = 64
+MAX_PAGE: Final = 2 << 20  # one byte can become sixty in memory
 _FIELD: Final = "index page"
 _INTS: Final = ("modes", "uids", "gids", "sizes", "mtimes", "ctimes", "inodes", "bundles", "offsets")
 _RARE: Final = ("chunks", "extents", "links", "rdevs", "targets", "trees", "xattrs")
 _PART_KEYS: Final = {"folder", "names", *_INTS, *_RARE}
 _MAX_PATH: Final = 1 << 16
+_NOBODY: Final = (1 << 32) - 1  # chown takes it for "leave the owner"
 
 
 def encode(page: Page) -> bytes:
@@ -105,6 +107,8 @@ def _encode_more(row: int, entry: Entry, rare: dict[str, list[list[object]]]) ->
 
 def decode(data: bytes) -> Page:
     """The page behind `data`.  Raises Malformed; paths and names are safe to use when it does not."""
+    if len(data) > MAX_PAGE:
+        raise Malformed(_FIELD, f"{len(data)} bytes are more than {MAX_PAGE}")
     document = _mapping(dagcbor.decode(data, _FIELD), {"bundles", "groups", "parts", "users"}, "page")
     packed = document.get("bundles")
     if not isinstance(packed, bytes):
@@ -137,6 +141,9 @@ def _decode_part(value: object, table: Sequence[Ref]) -> Part:
         ]
     except IndexError as error:
         raise Malformed(_FIELD, "a file lies in a bundle the page does not list") from error
+    owners = {*columns[1], *columns[2]}
+    if _NOBODY in owners or min(owners) < 0:
+        raise Malformed(_FIELD, "an owner is no number of a user or group")
     if min(columns[3]) < 0 or min(columns[0]) < 0 or min(columns[8]) < 0:
         raise Malformed(_FIELD, "a size, mode or offset is negative")
     for name, put in _READERS.items():

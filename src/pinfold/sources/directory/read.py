@@ -12,12 +12,14 @@ from pinfold.sources.directory.scan import NOATIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from pinfold.sources.directory.entry import Entry
 
 # O_NONBLOCK: a file that became a fifo since it was listed must not hang the run.
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | NOATIME
 _MAX_EXTENTS: Final = 2048
+_COARSEST: Final = 2_100_000_000  # nanoseconds: FAT keeps every second second
 _SMALLEST_SPARSE: Final = 4096  # below, file systems keep content in the inode and report no blocks
 
 
@@ -165,6 +167,17 @@ def extents(fd: int, status: os.stat_result) -> tuple[tuple[int, int], ...] | No
     if len(runs) > _MAX_EXTENTS or runs == [(0, size)]:
         return None
     return tuple(runs)
+
+
+def is_in_doubt(entry: Entry, now: datetime) -> bool:
+    """Whether a change right after the reading could leave the times as they are.
+
+    Where a file system keeps times in whole seconds (ext2 and ext3, FAT, some of NFS), a second write
+    within the same tick cannot be told from the first: git calls such entries racy.
+    """
+    newest = max(entry.mtime, entry.ctime)
+    coarse = entry.mtime % 1_000_000_000 == 0 and entry.ctime % 1_000_000_000 == 0
+    return coarse and newest > int(now.timestamp() * 1e9) - _COARSEST
 
 
 class Stream:

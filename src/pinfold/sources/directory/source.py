@@ -10,8 +10,9 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from pinfold.clock import SystemClock
 from pinfold.errors import Malformed, StoreError
 from pinfold.seal import refs
 from pinfold.seal.refs import Tree
@@ -26,6 +27,7 @@ from pinfold.sources.seam import Counts, Outcome, Previous
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pinfold.clock import Clock
     from pinfold.seal.keys import AgentKey
     from pinfold.sources.seam import Sink
 
@@ -44,6 +46,7 @@ class Settings:
     xattrs: bool = True
     described: dict[str, object] = field(default_factory=dict)
     avoid: frozenset[tuple[int, int]] = frozenset()
+    clock: Clock = field(default_factory=SystemClock)
 
 
 class Directory:
@@ -106,7 +109,7 @@ class _Run:
         )
         self._packer = Packer(sink, key.gear(), key.bundle_cut())
         self._index = IndexWriter(sink, key.page_cut)
-        self._names: dict[tuple[int, int], tuple[bytes, Entry, int]] = {}
+        self._names: dict[tuple[int, int], _Name] = {}
 
     def run(self) -> Outcome:
         for seen in self._walk.parts():
@@ -205,6 +208,8 @@ class _Run:
                 self._sink.problem(path, "changed while it was read; saved as it was read")
         finally:
             os.close(fd)
+            if read.is_in_doubt(entry, self._settings.clock.now()):
+                entry.ctime = 0  # no file has it, so the next run reads this one again
         return True
 
     def _tell(self, path: bytes) -> Callable[[int], None]:
@@ -268,14 +273,27 @@ class _Run:
         return True
 
     def _linked(self, part: Part, entry: Entry, status: os.stat_result) -> Entry | None:
-        """The entry of the first name of this file, if it was met before."""
+        """The entry of the first name of this file, if it was met before.
+
+        A number alone is no proof: if a file goes and another comes during the run, it may get its
+        number.  So it must also be as it was; a link made or removed meanwhile makes it count as new.
+        """
         key = (status.st_dev, status.st_ino)
+        now = (status.st_mtime_ns, status.st_ctime_ns, status.st_size)
         known = self._names.pop(key, None)
-        if known is None:
-            self._names[key] = (part.path(entry), entry, status.st_nlink - 1)
+        if known is None or known.status != now:
+            self._names[key] = _Name(part.path(entry), entry, status.st_nlink - 1, now)
             return None
-        path, first, left = known
-        entry.link = path
-        if left > 1:
-            self._names[key] = (path, first, left - 1)
-        return first
+        entry.link = known.path
+        if known.left > 1:
+            self._names[key] = known._replace(left=known.left - 1)
+        return known.first
+
+
+class _Name(NamedTuple):
+    """The first name of a file with several: how many more there are, and (mtime, ctime, size) then."""
+
+    path: bytes
+    first: Entry
+    left: int
+    status: tuple[int, int, int]

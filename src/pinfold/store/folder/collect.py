@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pinfold.errors import Corrupt, Full, Missing, Unavailable
@@ -52,7 +53,7 @@ WHERE condemned > 0 AND ({_LIVE} OR car NOT IN (SELECT id FROM marks.victims))""
 _CONDEMN: Final = f"""
 UPDATE blocks AS b SET condemned = ?1
 WHERE car IN (SELECT id FROM marks.victims) AND NOT {_LIVE}
-  AND condemned NOT IN (SELECT generation FROM waiting WHERE lease = '')"""  # noqa: S608
+  AND condemned >= 0 AND condemned NOT IN (SELECT generation FROM waiting WHERE lease = '')"""  # noqa: S608
 _MOVING: Final = """
 INSERT INTO marks.moving SELECT car, offset, digest, codec, head, length, condemned FROM blocks
 WHERE car IN (SELECT id FROM marks.victims)"""
@@ -108,8 +109,11 @@ class Collection:
 
     def _run(self, progress: Progress | None, *, dry_run: bool) -> Collected:
         total: int = self._db.execute("SELECT COUNT(*) FROM blocks").fetchone()[0]
+        if not total:
+            return Collected(0, 0, 0, 0)
         report = progress or (lambda _done, _total: None)
         self._mark(lambda done: report(min(done, total), total))
+        self._settle_spares()
         cars = [_Car._make(row) for row in self._db.execute(_BY_CAR)]
         alive = leases(self._layout.writers)
         victims = _choose(cars, alive)
@@ -129,8 +133,15 @@ class Collection:
             waiting_bytes=sum(int(car.bytes - car.live_bytes) for car in victims if car.name in held),
         )
 
+    def _settle_spares(self) -> None:
+        """Read what has several copies: the index must point to a good one before any car goes."""
+        twice = f"SELECT DISTINCT b.digest, b.codec FROM spares b WHERE {_LIVE}"  # noqa: S608 (no input in it)
+        for digest, codec in self._db.execute(twice).fetchall():
+            with suppress(Corrupt, Missing):  # no copy is good: none of their cars is removed
+                self._get(CID(1, codec, SHA2_256, digest))
+
     def _mark(self, progress: Callable[[int], None]) -> None:
-        self._marks.mark(self._pins.list(), self._get, progress)
+        self._marks.mark(self._pins.all(), self._get, progress)
 
     def _condemn(self, victims: list[_Car]) -> int:
         """Mark the victims' dead blocks in the index; return the number of this condemnation."""

@@ -11,18 +11,26 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import Full, Unavailable
 from pinfold.store.folder.locks import locked
-from pinfold.store.folder.rows import ADD, HAS, MANY, OF_CARS, PRESERVE, SCHEMA, SPARES, CarRow, Row
+from pinfold.store.folder.rows import ADD, BAD, HAS, MANY, OF_CARS, PRESERVE, SCHEMA, SPARES, CarRow, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pinfold.store.folder.layout import Layout
+
+_AT: Final = "digest = ? AND car = (SELECT id FROM cars WHERE name = ?) AND offset = ?"
+_DROP_SPARE: Final = f"DELETE FROM spares WHERE {_AT}"  # noqa: S608 (no input in it)
+_SET_BAD: Final = f"UPDATE blocks SET condemned = ? WHERE condemned <= 0 AND {_AT}"  # noqa: S608
+_MOVE: Final = (
+    "UPDATE blocks SET condemned = MAX(condemned, 0), car = (SELECT id FROM cars WHERE name = ?),"  # noqa: S608
+    f" offset = ?, head = ?, length = ? WHERE {_AT}"
+)
 
 
 class Index:
@@ -31,6 +39,7 @@ class Index:
     def __init__(self, layout: Layout, path: str | None = None) -> None:
         """`path`: where the database lies, if not in the folder (read-only media)."""
         self._path = path or str(layout.index)
+        self._shared = path is None
         self._repairs = layout.locks / "repair"
         self._lock = threading.RLock()
         self._inode: tuple[int, int] | None = None
@@ -95,7 +104,7 @@ class Index:
     def _throw_away(self) -> None:
         """Remove the damaged database, unless somebody else has done so."""
         self.is_stale = True
-        with locked(self._repairs):
+        with locked(self._repairs) if self._shared else nullcontext():
             if self._db is not None and not self.is_current():
                 self.close()
                 return
@@ -216,6 +225,26 @@ class Index:
                 "DELETE FROM spares WHERE EXISTS (SELECT 1 FROM blocks b WHERE b.digest = spares.digest"
                 " AND b.car = spares.car AND b.offset = spares.offset)"
             )
+
+    def found_bad(self, row: Row, good: Row | None = None) -> None:
+        """Note that the copy at `row` is damaged.  `good`: a spare that is not, and takes its place.
+
+        Without one `has` answers no from here on, and the next put stores the block anew.
+        """
+        here = (row.digest, row.car, row.offset)
+        with self.writing() as db:
+            db.execute(_DROP_SPARE, here)
+            if good is None:
+                db.execute(_SET_BAD, (BAD, *here))
+                return
+            moved = db.execute(_MOVE, (good.car, good.offset, good.head, good.length, *here)).rowcount
+            if moved:
+                db.execute(_DROP_SPARE, (good.digest, good.car, good.offset))
+
+    def found_good(self, row: Row) -> None:
+        """Note that a copy that was damaged is good again: somebody put the car right."""
+        with self.writing() as db:
+            db.execute(_SET_BAD, (0, row.digest, row.car, row.offset))
 
     def point(self, rows: Sequence[Row]) -> None:
         """Make these the places of their blocks, whatever was known before."""

@@ -36,7 +36,10 @@ cars/    the blocks, as CARv1 files.  Any IPFS node takes them: ipfs dag import 
 pins/    one file per kept snapshot; it holds the CID of the snapshot's root
 index.db where each block lies.  Only a cache: delete it and it is built again from cars/
 
-Keep cars/ and pins/; everything else can be made again.  To restore:
+Keep cars/ and pins/; everything else can be made again.  Were pins/ lost, no snapshot would be listed,
+and their blocks would count as garbage: NEVER run gc then.  Nothing in cars/ is lost yet; import the cars
+into an IPFS node, or use tools/recover.py of pinfold's source, which finds the snapshots without pins.
+To restore:
     pinfold -r THIS_FOLDER snapshots
     pinfold -r THIS_FOLDER restore SNAPSHOT TARGET
 Or import the cars into an IPFS node and restore from there by the CID in a pin file.
@@ -88,11 +91,17 @@ class Layout:
         if self.writable():
             with translated(self.path):
                 for place in PLACES:
-                    (self.path / place).mkdir(mode=0o700, exist_ok=True)
+                    if place != "pins" or not self.holds_cars():
+                        (self.path / place).mkdir(mode=0o700, exist_ok=True)
+
+    def holds_cars(self) -> bool:
+        """Whether there are blocks: then an empty pins/ made anew would hide that the pin list was lost."""
+        return self.cars.is_dir() and any(self.cars.glob("*.car"))
 
     def writable(self) -> bool:
         """Whether this process may change the folder; backups on read-only media can be read too."""
-        return os.access(self.path, os.W_OK)
+        places = [self.path, *(self.path / place for place in PLACES)]
+        return all(os.access(place, os.W_OK) for place in places if place.exists())
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pinfold.store.folder.locks import locked
 from pinfold.store.seam import Pin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pinfold.store.folder.layout import Layout
 
@@ -40,6 +40,19 @@ class _Known(NamedTuple):
     root: CID
 
 
+class PinsLost(Refused):
+    """The pin list is gone while blocks are there: what is kept and what is garbage cannot be told."""
+
+    exit_code = 4
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where the pin files should be."""
+        super().__init__(
+            f"the pin list of {folder.parent} is gone: nothing is safe to free; put {folder.name}/ back"
+            " from another copy of the store"
+        )
+
+
 class Pins:
     """The pin files of one store folder."""
 
@@ -48,11 +61,13 @@ class Pins:
         self._lock = layout.locks / "pins"
         self._lockable = layout.writable()
         self._known: dict[str, _Known] = {}
+        self._broken: dict[str, str] = {}
 
     def keep(self, root: CID, name: str, replaces: CID | None) -> str:
         """Write the pin for good; then drop other names of `root`, and the pin of `replaces`.  Returns since when."""
         check_name(name)
         with locked(self._lock), translated(self._folder):
+            self._must_exist()
             path = self._place(root, name)
             self._make_folder(path.parent)
             write_for_good(path, f"{root}\n".encode())
@@ -70,14 +85,31 @@ class Pins:
                 if pin.root in gone:
                     self._remove(Path(path))
 
-    def list(self) -> list[Pin]:
-        """Every pin, ordered by name, then by root.  A file that holds no CID raises Refused.
+    def list(self) -> Sequence[Pin]:
+        """Every pin, ordered by name, then by root; without those whose file holds no CID.  Raises PinsLost."""
+        return self.read()[0]
+
+    def read(self) -> tuple[Sequence[Pin], Sequence[str]]:
+        """Every pin, and for each file that holds no CID what is wrong with it.  Raises PinsLost.
 
         Locked, lest a pin on its way from one name to another be missed.
         """
         with locked(self._lock) if self._lockable else nullcontext(), translated(self._folder):
             found = {Pin(pin.root, self._name(path, pin.root)) for path, pin in self._scan().items()}
-        return sorted(found, key=lambda pin: (pin.name, pin.root))
+            broken = sorted(self._broken.values())
+        return sorted(found, key=lambda pin: (pin.name, pin.root)), broken
+
+    def all(self) -> Sequence[Pin]:
+        """Every pin there is.  Raises Refused if a file holds no CID, PinsLost if there is no pin at all.
+
+        For whoever frees what is not pinned: a pin that cannot be read may keep anything.
+        """
+        found, broken = self.read()
+        if broken:
+            raise Refused(f"nothing was freed: {broken[0]}")
+        if not found:
+            raise PinsLost(self._folder)
+        return found
 
     def since(self, root: CID) -> str | None:
         """When `root` was pinned, RFC 3339; None if it is not."""
@@ -118,7 +150,9 @@ class Pins:
 
     def _scan(self) -> dict[str, _Known]:
         """Every pin file by its path.  One that has not changed is not read again (4 µs against 25)."""
+        self._must_exist()
         found: dict[str, _Known] = {}
+        broken: dict[str, str] = {}
         folders = [str(self._folder)]
         while folders:
             with _listing(folders.pop()) as entries:
@@ -126,11 +160,19 @@ class Pins:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
                     elif not entry.name.startswith("."):
-                        pin = _look(entry, self._known.get(entry.path))
+                        try:
+                            pin = _look(entry, self._known.get(entry.path))
+                        except Refused as error:
+                            broken[entry.path] = str(error)
+                            continue
                         if pin is not None:
                             found[entry.path] = pin
-        self._known = found
+        self._known, self._broken = found, broken
         return found
+
+    def _must_exist(self) -> None:
+        if not self._folder.is_dir():
+            raise PinsLost(self._folder)
 
 
 def check_name(name: str) -> None:

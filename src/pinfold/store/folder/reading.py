@@ -6,14 +6,17 @@ there, or is asked for and not known, is looked for once more after the index wa
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from pinfold.errors import Corrupt, Malformed, Missing
+from pinfold.errors import Corrupt, Full, Malformed, Missing, Unavailable
 from pinfold.ipld.cid import IDENTITY, SHA2_256
 from pinfold.store.folder.layout import translated
+from pinfold.store.folder.rows import BAD
 from pinfold.store.prove import batches, prove
 
 if TYPE_CHECKING:
@@ -66,6 +69,21 @@ class Blocks:
         sizes: dict[str, int] = {}
         prove(root, self.get, lambda cids: _present(cids, lambda wanted: self._whole(list(wanted), sizes)), proved)
 
+    def other_copy(self, cid: CID, bad: Row) -> str:
+        """Settle a copy that was seen damaged, or was noted as such; what to add to the telling of it."""
+        if not self.holds_good(cid):
+            return "; the next backup stores it anew if its source still has it"
+        self._note(lambda: self._index.found_bad(bad) if bad in self._index.spares(cid.digest) else None)
+        return "; a good copy lies elsewhere and is used"
+
+    def holds_good(self, cid: CID) -> bool:
+        """Whether a copy of the block can be read."""
+        try:
+            self.get(cid)
+        except (Corrupt, Missing):
+            return False
+        return True
+
     def close(self) -> None:
         """Close the cars."""
         self._cars.close()
@@ -76,20 +94,33 @@ class Blocks:
             if row is None:
                 break
             try:
-                return self._cars.read(row, cid)
+                block = self._cars.read(row, cid)
             except Missing:
                 continue
             except Corrupt:
-                return self._read_spare(cid)
+                return self._read_spare(cid, row)
+            if row.condemned == BAD:
+                self._note(lambda row=row: self._index.found_good(row))  # type: ignore[misc]
+            return block
         raise Missing(cid, self._name)
 
-    def _read_spare(self, cid: CID) -> bytes:
+    def _read_spare(self, cid: CID, bad: Row) -> bytes:
+        """Another copy than `bad`, which takes its place; if there is none, the next put stores one."""
         for row in self._index.spares(cid.digest):
             try:
-                return self._cars.read(row, cid)
+                block = self._cars.read(row, cid)
             except (Corrupt, Missing):
                 continue
+            self._note(lambda row=row: self._index.found_bad(bad, row))  # type: ignore[misc]
+            return block
+        if bad.condemned == 0:
+            self._note(lambda: self._index.found_bad(bad))
         raise Corrupt(cid, self._name)
+
+    def _note(self, action: Callable[[], None]) -> None:
+        """Tell the index.  Where it cannot take it in, the next reader finds the same damage again."""
+        with suppress(Full, Unavailable):
+            action()
 
     def _whole(self, digests: list[bytes], sizes: dict[str, int]) -> set[bytes]:
         found = self._whole_rows(digests, sizes)
@@ -129,7 +160,12 @@ class Cars:
                 file = self._file(row.car)
             except FileNotFoundError:
                 raise Missing(cid, str(place)) from None
-            block = os.pread(file.fd, row.length, row.offset + row.head)
+            try:
+                block = os.pread(file.fd, row.length, row.offset + row.head)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                raise Corrupt(cid, f"{place} at byte {row.offset}, which the disk cannot read") from error
         if len(block) < row.length:
             raise Missing(cid, f"{place}, which ends before it")
         try:

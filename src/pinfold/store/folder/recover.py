@@ -11,7 +11,7 @@ scan of one car.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from pinfold.errors import Full, Malformed
@@ -36,7 +36,8 @@ def refresh(layout: Layout, index: Index, *, recover: bool) -> None:
 
     Raises Full, Refused, Unavailable.
     """
-    with locked(layout.locks / "index"):
+    # Where nothing may be written there is nothing to lock, and the index is this process's own.
+    with locked(layout.locks / "index") if recover else nullcontext():
         index.reopen_if_replaced()
         known = index.cars()
         with translated(layout.cars):
@@ -64,7 +65,7 @@ def _catch_up(path: Path, row: CarRow, index: Index, *, recover: bool) -> None:
                 os.close(fd)
             return
         with path.open("rb") as file:
-            _read_whole(file, row, index)
+            _read_whole(file, row, index, final=not recover)
 
 
 def _lock_of_dead(path: Path) -> int | None:
@@ -137,7 +138,7 @@ def _know_sealed(file: BinaryIO, start: int, row: CarRow, index: Index) -> None:
     index.add(CarRow(row.name, end, sealed=True, listing=None), rows)
 
 
-def _know_checked(file: BinaryIO, start: int, row: CarRow, index: Index) -> tuple[int, bool]:
+def _know_checked(file: BinaryIO, start: int, row: CarRow, index: Index, *, sync: bool = True) -> tuple[int, bool]:
     """Index the good blocks of a car from `start` on; return the end of the last, and whether gaps lie before it."""
     rows: list[Row] = []
     end, gap, gaps = start, False, False
@@ -147,15 +148,21 @@ def _know_checked(file: BinaryIO, start: int, row: CarRow, index: Index) -> tupl
         elif is_good(file, section):
             rows.append(section.row(row.name))
             end, gaps = section.end, gap
-    os.fsync(file.fileno())
+    if sync:
+        os.fsync(file.fileno())
     index.add(CarRow(row.name, end, sealed=False, listing=None), rows)
     return end, gaps
 
 
-def _read_whole(file: BinaryIO, row: CarRow, index: Index) -> None:
-    """Index the whole and good sections of a car that somebody else writes, or that may not be changed."""
+def _read_whole(file: BinaryIO, row: CarRow, index: Index, *, final: bool) -> None:
+    """Index the whole and good sections of a car that somebody else writes, or that may not be changed (`final`)."""
     try:
-        begin, _ = first_section(file)
+        begin, sealed = first_section(file)
     except Malformed:
-        return
-    _know_checked(file, max(begin, row.indexed), row, index)
+        if not final:
+            return
+        begin, sealed = len(OPENING), True  # a damaged header: the blocks are still good
+    if final and sealed:
+        _know_sealed(file, max(begin, row.indexed), row, index)
+    else:
+        _know_checked(file, max(begin, row.indexed), row, index, sync=not final)

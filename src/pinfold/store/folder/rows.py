@@ -45,8 +45,11 @@ PRESERVE: Final = (
 ADD: Final = (
     "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT(digest) DO UPDATE SET codec = excluded.codec,"
     " car = excluded.car, offset = excluded.offset, head = excluded.head, length = excluded.length, condemned = 0"
-    " WHERE condemned > 0"
+    " WHERE condemned != 0"
 )
+
+
+BAD: Final = -1  # in place of a condemnation: found damaged, and no good copy is known
 
 
 class Row(NamedTuple):

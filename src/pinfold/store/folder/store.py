@@ -43,13 +43,15 @@ class FolderStore:
         self._writable = layout.writable()
         index_path = None
         if not self._writable:
-            scratch = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="pinfold-index-"))
+            with translated(Path(tempfile.gettempdir())):
+                scratch = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="pinfold-index-"))
             index_path = str(Path(scratch) / "index.db")
         self._index = Index(layout, index_path)
         self._blocks = Blocks(layout, self._index, self._follow)
         self._pins = Pins(layout)
         self._writers = Writers(layout, self._index, clock or SystemClock())
         self._seen: object = None
+        self.warnings: list[str] = []
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], clock: Clock | None = None) -> FolderStore:
@@ -119,8 +121,10 @@ class FolderStore:
         self._pins.drop(roots)
 
     def pins(self, prefix: str = "") -> Iterator[Pin]:
-        """Pins by name, then by root.  Raises Refused for a pin file that holds no CID."""
-        return (pin for pin in self._pins.list() if pin.name.startswith(prefix))
+        """Pins by name, then by root.  A pin file that holds no CID is told in `warnings`.  Raises PinsLost."""
+        found, broken = self._pins.read()
+        self.warnings += [why for why in broken if why not in self.warnings]
+        return (pin for pin in found if pin.name.startswith(prefix))
 
     def status(self, root: CID) -> PinStatus:
         """One copy: pinned here since the pin file was written, or absent."""
@@ -156,7 +160,7 @@ class FolderStore:
     def check(self, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[str, str]]:
         """Re-hash every block and prove every pin; yield (CID, why) for all that is damaged or lost."""
         self.refresh()
-        return check(self._layout, self._index, self._pins, self._blocks.prove, progress)
+        return check(self._layout, self._index, self._pins, self._blocks, progress)
 
     def replace(self, block: Block) -> None:
         """Take this copy instead of the one that is there.  Raises Corrupt if it is bad itself."""

@@ -1,0 +1,99 @@
+"""Looking at each copy of a block in a store that keeps several, and healing the bad from the good.
+
+A store without copies of its own counts as one copy, and is never written to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from pinfold.errors import Corrupt, Missing, StoreError
+from pinfold.store.layers import power
+from pinfold.store.seam import HasCopies, Heals
+
+if TYPE_CHECKING:
+    from pinfold.ipld.cid import CID
+    from pinfold.store.seam import Store
+
+
+class Copies:
+    """The copies of a store.  Safe from any thread."""
+
+    def __init__(self, store: Store) -> None:
+        """`store`: with several copies or with one."""
+        able = power(store, HasCopies)  # type: ignore[type-abstract]
+        self._store = store
+        self._stores = [store] if able is None else able.copies()
+        self._lock = Lock()
+        self._healed: Counter[str] = Counter()
+        self._short: Counter[str] = Counter()
+        self._failed: dict[str, str] = {}
+
+    def has(self, cids: list[CID]) -> set[CID]:
+        """Those that at least one copy holds; which copies lack some is noted."""
+        if len(self._stores) == 1:
+            return self._stores[0].has(cids)
+        answers: list[tuple[Store, set[CID]]] = []
+        for store in self._stores:
+            try:
+                answers.append((store, store.has(cids)))
+            except StoreError as error:
+                self._note_failure(store, error)
+        found = set().union(*(held for _, held in answers))
+        with self._lock:
+            self._short.update({store.name: len(found - held) for store, held in answers})
+        return found
+
+    def get(self, cid: CID) -> bytes:
+        """The block from the first copy that is good, after all were read; the others are healed.
+
+        Raises what the store raises where no copy is good.
+        """
+        if len(self._stores) == 1:
+            return self._store.get(cid)
+        good: bytes | None = None
+        bad: list[Store] = []
+        for store in self._stores:
+            try:
+                block = store.get(cid)
+                cid.verify(block, store.name)
+            except (Missing, Corrupt):
+                bad.append(store)
+            except StoreError as error:
+                self._note_failure(store, error)
+            else:
+                good = block if good is None else good
+        if good is None:
+            return self._store.get(cid)
+        for store in bad:
+            self._heal(store, cid, good)
+        return good
+
+    def notes(self) -> list[str]:
+        """What is to be told of the copies, a line for each."""
+        with self._lock:
+            lines = [f"{name}: {why}" for name, why in self._failed.items()]
+            lines += [f"healed {count} blocks in {name} from another copy" for name, count in self._healed.items()]
+            for name, count in self._short.items():
+                if count > self._healed[name]:
+                    lines.append(f"{name} lacks {count - self._healed[name]} blocks that another copy holds")
+        return lines
+
+    def _heal(self, store: Store, cid: CID, block: bytes) -> None:
+        able = power(store, Heals)  # type: ignore[type-abstract]
+        try:
+            if able is not None:
+                able.replace((cid, block))
+            else:
+                store.put([(cid, block)])
+        except StoreError as error:
+            self._note_failure(store, error)
+            return
+        with self._lock:
+            self._healed[store.name] += 1
+
+    def _note_failure(self, store: Store, error: StoreError) -> None:
+        with self._lock:
+            self._failed.setdefault(store.name, str(error))
