@@ -90,7 +90,7 @@ def test_the_example_of_settings(tmp_path: Path) -> None:
     (tmp_path / "pinfold.toml").write_text(example("pinfold.toml"), "utf-8")
     found = load({}, {"HOME": "/home/me"}, tmp_path)
     assert found.passphrase is not None
-    assert ("/srv/backups/vault", ("/mnt/usb/vault",), 1, tmp_path / "passphrase", 300) == (
+    assert ("/srv/backups/vault", ("/mnt/usb/vault",), 2, tmp_path / "passphrase", 300) == (
         found.repository,
         found.mirrors,
         found.min_copies,

@@ -8,7 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pinfold import snapshot
-from pinfold.errors import KeyFailure, Malformed, Missing, PinfoldError, StoreError, Unavailable, UsageError
+from pinfold.errors import (
+    Corrupt,
+    Damaged,
+    KeyFailure,
+    Malformed,
+    Missing,
+    PinfoldError,
+    StoreError,
+    Unavailable,
+    UsageError,
+)
 from pinfold.ipld import CID
 
 if TYPE_CHECKING:
@@ -62,26 +72,36 @@ def newest_keyring(store: Store, repository: str) -> Keyring:
     """The keyring with the highest sequence whose signature holds, from wherever it lies.
 
     Keyrings stand alone and in every snapshot; damage to some is survived.
-    Raises KeyFailure when none is valid.
+    Raises KeyFailure when none is valid, Damaged when that may be for damage.
     """
     problems: list[str] = []
+    damage: list[str] = []
     made = [one.root for one in listed(store, repository)]
     alone = [pin.root for pin in store.pins(f"{PREFIX}{repository}/{_KEYRING}/")]
     for roots in ([*alone, *made[-1:]], made):
-        found = [_try(store, root, repository, problems) for root in roots]
+        found = [_try(store, root, repository, problems, damage) for root in roots]
         valid = [keyring for keyring in found if keyring is not None]
         if valid:
             # By what the owner signed, not by the pin's name: whoever keeps the store can name an old one new.
             return max(valid, key=lambda keyring: keyring.sequence)
+    if damage:
+        raise Damaged(
+            f"no keyring of repository {repository} in {store.name} can be read: {damage[0]}; bring the files of the"
+            " store back, or pinfold import a CAR file of one of its snapshots",
+            damage,
+        )
     why = f": {problems[0]}" if problems else ""
     raise KeyFailure(f"no valid keyring of repository {repository} in {store.name}{why}")
 
 
-def _try(store: Store, root: CID, repository: str, problems: list[str]) -> Keyring | None:
+def _try(store: Store, root: CID, repository: str, problems: list[str], damage: list[str]) -> Keyring | None:
     try:
         keyring = snapshot.load_keyring(root, store.get)
     except Unavailable:
         raise  # an older keyring may let sign who was removed since
+    except (Missing, Corrupt) as error:
+        damage.append(str(error))
+        return None
     except (StoreError, Malformed, KeyFailure) as error:
         problems.append(str(error))
         return None

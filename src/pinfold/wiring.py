@@ -199,7 +199,8 @@ class _Several:
         return "neither " + " nor ".join(one.describe() for one in self._unlockers)
 
 
-def _unlocker(settings: Settings, keyring: Keyring, ask: Ask | None) -> Unlocker:
+def _unlocker(settings: Settings, keyring: Keyring, ask: Ask | None, otherwise: str = "") -> Unlocker:
+    """What opens the keyring.  `otherwise`: what would do instead, for the error when nothing is given."""
     from pinfold.seal.slots import Identities, Passphrase, parse_identities  # noqa: PLC0415
 
     tried: list[Unlocker] = []
@@ -216,10 +217,12 @@ def _unlocker(settings: Settings, keyring: Keyring, ask: Ask | None) -> Unlocker
     if ask is not None and "passphrase" in kinds:
         return Passphrase(ask(f"Passphrase of repository {keyring.repository.id}: "))
     if kinds == {"age"}:
-        raise KeyFailure("this needs an identity of the repository: use --identity FILE or PINFOLD_IDENTITY")
+        raise KeyFailure(
+            f"this needs an identity of the repository: use --identity FILE or PINFOLD_IDENTITY{otherwise}"
+        )
     raise KeyFailure(
         "this needs the repository's passphrase or an identity: use --passphrase-file FILE, PINFOLD_PASSPHRASE,"
-        " PINFOLD_PASSPHRASE_COMMAND, or --identity FILE"
+        f" PINFOLD_PASSPHRASE_COMMAND, or --identity FILE{otherwise}"
     )
 
 
@@ -269,10 +272,11 @@ def for_backup(settings: Settings, ask: Ask | None = None) -> Iterator[Repositor
 
     with opened(settings) as found:
         keyring = catalogue.newest_keyring(found.store, found.repository)
-        agent = _agent(settings, found.repository)
+        agent = _agent(settings, keyring)
         owner = None
         if agent is None:
-            owner = Owned(found.store, keyring, keyring.open(_unlocker(settings, keyring, ask)))
+            otherwise = "; or the key of an agent that may save: --agent-key FILE, PINFOLD_AGENT_KEY"
+            owner = Owned(found.store, keyring, keyring.open(_unlocker(settings, keyring, ask, otherwise)))
             agent = owner.key.agent("owner")
         elif agent.owner != keyring.repository.owner:
             raise KeyFailure(f"the agent key is of another repository than {found.repository}")
@@ -325,20 +329,37 @@ def owner_node(owner: Owned) -> Callable[[Ref, int], bytes]:
     return node
 
 
-def _agent(settings: Settings, repository: str) -> AgentKey | None:
-    """The agent key that is given, or the one in the usual place if no other key is given."""
+def _agent(settings: Settings, keyring: Keyring) -> AgentKey | None:
+    """The agent key that is given, or one in the usual folder if no other key is given."""
     from pinfold.seal.keys import AgentKey  # noqa: PLC0415
 
     path = settings.agent_key
     if path is None:
-        usual = agent_path(settings, repository)
-        if settings.identity or settings.passphrase is not None or not usual.exists():
+        if settings.identity or settings.passphrase is not None:
             return None
-        path = usual
+        path = agent_path(settings, keyring.repository.id)
+        if not path.exists():
+            return _agent_nearby(settings, keyring)
     try:
         return AgentKey.decode(_bytes(path), str(path))
     except Malformed as error:
         raise KeyFailure(str(error)) from error
+
+
+def _agent_nearby(settings: Settings, keyring: Keyring) -> AgentKey | None:
+    """A key of this repository in the usual folder under another name; of several, one that may sign."""
+    from pinfold.seal.keys import AgentKey  # noqa: PLC0415
+
+    found: list[AgentKey] = []
+    for path in sorted(settings.config_dir.glob(f"*{AGENT_SUFFIX}")):
+        try:
+            key = AgentKey.decode(_bytes(path), str(path))
+        except PinfoldError:
+            continue  # another program's file, or not for this user: nobody named it
+        if key.repository == keyring.repository.id:
+            found.append(key)
+    active = {one.key for one in keyring.agents if not one.until}
+    return next((one for one in found if one.signer.public in active), found[0] if found else None)
 
 
 def agent_path(settings: Settings, repository: str) -> Path:
@@ -392,8 +413,8 @@ def init(
     return Made(keyring.repository.id, root, written)
 
 
-def write_agent(settings: Settings, key: AgentKey, path: Path | None = None) -> Path:
-    """Write an agent key file, 0600; never over another one.  Raises UsageError."""
+def write_agent(settings: Settings, key: AgentKey, path: Path | None = None, *, option: str = "--agent-key") -> Path:
+    """Write an agent key file, 0600; never over another one.  `option`: what names another file.  Raises UsageError."""
     path = path or settings.agent_key or agent_path(settings, key.repository)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -403,7 +424,7 @@ def write_agent(settings: Settings, key: AgentKey, path: Path | None = None) -> 
             out.flush()
             os.fsync(out.fileno())
     except FileExistsError as error:
-        raise UsageError(f"{path} is there already; name another file with --agent-key") from error
+        raise UsageError(f"{path} is there already; name another file with {option}") from error
     except OSError as error:
         raise UsageError(f"cannot write agent key {path}: {error.strerror}") from error
     return path

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pinfold.store import FolderStore
-from store.dags import folder, noise, trie
+from store.dags import folder, hold, noise, trie
 
 if TYPE_CHECKING:
     from collections.abc import Callable

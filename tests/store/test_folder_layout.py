@@ -12,7 +12,7 @@ from pinfold.errors import Refused
 from pinfold.ipld import car
 from pinfold.ipld.folders import list_folder
 from pinfold.store import FolderStore, Pin
-from store.dags import folder, noise, raw
+from store.dags import folder, hold, noise, raw
 
 if TYPE_CHECKING:
     from pathlib import Path

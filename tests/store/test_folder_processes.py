@@ -11,7 +11,7 @@ import pytest
 
 from pinfold.errors import Refused
 from pinfold.store import FolderStore
-from store.dags import folder, noise, trie
+from store.dags import folder, hold, noise, trie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,6 +8,7 @@ import pytest
 
 from pinfold.errors import Corrupt, Full, Incomplete, Missing, Refused, Unavailable
 from pinfold.store import Fault, Faulty, FolderStore, MemoryStore, Mirror, Pin, PinState
+from pinfold.store.copies import Copies
 from store.dags import Dag, folder, noise, trie
 
 if TYPE_CHECKING:
@@ -150,3 +151,36 @@ def test_impossible_numbers_of_copies_are_refused(copies: int) -> None:
     """Two stores cannot keep three copies, and none is no copy."""
     with pytest.raises(Refused):
         Mirror([MemoryStore(), MemoryStore()], min_copies=copies)
+
+
+def test_a_store_that_could_not_be_opened_counts_as_a_failed_copy() -> None:
+    """It is told at once; reading works without it, and a backup is short of one copy."""
+    one = MemoryStore("one")
+    mirror = Mirror([one], min_copies=1, absent={"two": "no folder"})
+    assert ["two is left out for the rest of this session: no folder"] == mirror.warnings
+    mirror.put(DAG.blocks)
+    status = mirror.pin(DAG.root, "snapshot")
+    assert [PinState.PINNED, PinState.FAILED] == [copy.state for copy in status.copies]
+    assert status == mirror.status(DAG.root)
+    with pytest.raises(Unavailable, match="no folder"):
+        mirror.unpin([DAG.root])
+    strict = Mirror([one], absent={"two": "no folder"})
+    assert DAG.cids == strict.has(DAG.cids)
+    assert DAG.root == next(strict.pins()).root
+    with pytest.raises(Unavailable, match="two: no folder"):
+        strict.put(noise(9, 1))
+
+
+def test_each_copy_is_looked_at_and_healed(tmp_path: Path) -> None:
+    """Read through its copies, a block is healed wherever it is bad or lacking, and that is told."""
+    bad, good = spoiled(tmp_path, DAG), MemoryStore("good")
+    good.put(block for block in DAG.blocks if block[0] != DAG.root)
+    copies = Copies(Mirror([good, bad]))
+    assert DAG.cids == copies.has(sorted(DAG.cids))
+    assert ["good lacks 1 blocks that another copy holds"] == copies.notes()
+    assert dict(DAG.blocks) == {cid: copies.get(cid) for cid in DAG.cids}
+    assert dict(DAG.blocks) == {cid: bad.get(cid) for cid in DAG.cids} == {cid: good.get(cid) for cid in DAG.cids}
+    assert sorted(f"healed 1 blocks in {store.name} from another copy" for store in (bad, good)) == sorted(
+        copies.notes()
+    )
+    bad.close()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import PinfoldError
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 _COMPLETE: Final = "_PINFOLD_COMPLETE"
 # The engine makes many small objects and few cycles, which the collector would look at again and again.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
@@ -26,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     _lift_open_files()
+    if threading.current_thread() is threading.main_thread():  # the only one that may
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -34,8 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _let_go_of_stdout()
         return 0
     except KeyboardInterrupt:
-        return _tell(words, INTERRUPTED, "interrupted; the same command goes on where it stopped")
+        goes_on = "; the same command goes on where it stopped" if "backup" in words else ""
+        return _tell(words, INTERRUPTED, f"interrupted{goes_on}")
+    except _Terminated:
+        return _tell(words, TERMINATED, "ended by a signal (SIGTERM)")
     return code
+
+
+class _Terminated(BaseException):
+    """SIGTERM: the run ends as with Ctrl-C, so that what it holds is let go."""
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise _Terminated
 
 
 def _run(words: list[str]) -> int:

@@ -43,5 +43,6 @@ def pinfold() -> None:
     "pinfold init", then "pinfold backup". Each command explains itself: "pinfold backup --help".
 
     SNAPSHOT is a CID, its beginning or its end (at least four letters), latest, or latest:NAME for a source.
-    Settings come from pinfold.toml, then .env, then PINFOLD_* variables, then options; the later one wins.
+    A passphrase comes from PINFOLD_PASSPHRASE, PINFOLD_PASSPHRASE_FILE, the command in PINFOLD_PASSPHRASE_COMMAND, or a
+    terminal. Settings come from pinfold.toml, then .env, then PINFOLD_* variables, then options; the later one wins.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pinfold.cli import backup_summary as summary
-from pinfold.cli.backup_sources import absent, from_words, read_list, with_flags
+from pinfold.cli.backup_sources import absent, from_words, read_list, texts, with_flags
 from pinfold.cli.options import SECONDS, SIZE, command
 from pinfold.errors import PinfoldError
 
@@ -83,6 +83,8 @@ def backup(
     """
     from pinfold.backup import Wishes  # noqa: PLC0415
 
+    if any(not one.strip() for one in texts(flags["tag"])):
+        raise click.UsageError("--tag: a tag cannot be empty")
     settings = call.settings(checkpoint=checkpoint, check_all=check_all or None)
     chosen = [
         with_flags(one, skip_unchanged, flags) for one in from_words(settings, what, everything=everything, name=name)

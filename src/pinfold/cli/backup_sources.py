@@ -50,9 +50,9 @@ def with_flags(source: SourceSettings, skip_unchanged: bool, flags: dict[str, ob
     """A source with the options of the command line added to its own."""
     more: dict[str, object] = {"xattrs": source.xattrs and not flags["no_xattrs"]}
     for key in ("exclude", "exclude_if_present"):
-        more[key] = (*getattr(source, key), *_texts(flags[key]))
-    more["tags"] = (*source.tags, *_texts(flags["tag"]))
-    more["exclude_file"] = (*source.exclude_file, *map(Path, _texts(flags["exclude_file"])))
+        more[key] = (*getattr(source, key), *texts(flags[key]))
+    more["tags"] = (*source.tags, *texts(flags["tag"]))
+    more["exclude_file"] = (*source.exclude_file, *map(Path, texts(flags["exclude_file"])))
     for key in ("exclude_caches", "one_file_system", "ignore_inode", "ignore_ctime"):
         more[key] = getattr(source, key) or flags[key]
     more["skip_unchanged"] = source.skip_unchanged or skip_unchanged
@@ -60,7 +60,8 @@ def with_flags(source: SourceSettings, skip_unchanged: bool, flags: dict[str, ob
     return dataclasses.replace(source, **more)  # type: ignore[arg-type]  # click has checked each
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def texts(value: object) -> tuple[str, ...]:
+    """The words of an option that may be given several times."""
     return value if isinstance(value, tuple) else ()
 
 

@@ -159,7 +159,7 @@ def _tell_one(out: Output, one: Json) -> None:
             out.say("  snapshot  none made: nothing changed")
         else:
             out.say(f"  snapshot  {one['root']}")
-            out.say(f"  short     {output.short(one['root'])}")
+            out.say(f"  short     {output.short(one['id'])}")
     if files["gone"] and not files["all"]:
         lost = output.some(files["gone"], "file")
         out.warn(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 import sys
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pinfold.cli import output
 from pinfold.cli.output import Output
 from pinfold.errors import UsageError
 
@@ -27,6 +30,7 @@ class Call:
 
     def __init__(self, flags: Mapping[str, Any]) -> None:
         self._flags = flags
+        self._looked_at: set[Path] = set()
         self.out = Output(
             as_json="json" in flags,
             quiet="quiet" in flags,
@@ -44,7 +48,31 @@ class Call:
 
         flags = {name: value for name, value in self._flags.items() if name not in _NOT_SETTINGS}
         flags |= {name: value for name, value in more.items() if value is not None}
-        return config.load(flags, os.environ, Path.cwd())
+        settings = config.load(flags, os.environ, Path.cwd())
+        self._warn_of_open_secrets(settings)
+        return settings
+
+    def lasting_settings(self) -> Settings:
+        """What the next command will find without any option.  Raises ConfigError."""
+        from pinfold import config  # noqa: PLC0415
+
+        return config.load({}, os.environ, Path.cwd())
+
+    def _warn_of_open_secrets(self, settings: Settings) -> None:
+        """Say which files with a secret others may read, each once."""
+        files = {*settings.identity, *([settings.agent_key] if settings.agent_key is not None else [])}
+        if settings.passphrase is not None and settings.passphrase.kind == "file":
+            files.add(settings.passphrase.path)
+        for path in sorted(files - self._looked_at):
+            self._looked_at.add(path)
+            try:
+                mode = path.stat().st_mode
+            except OSError:
+                continue  # whoever needs it says so
+            # A pipe, as a shell's <(...) makes it, is nobody else's.
+            if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
+                shown = output.path(shlex.quote(str(path)))
+                self.out.warn(f"{output.path(str(path))} holds a secret and others may read it: chmod 600 {shown}")
 
     @cached_property
     def ask(self) -> Ask | None:

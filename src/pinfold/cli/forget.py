@@ -209,7 +209,7 @@ def _tell(call: Call, sources: Sequence[Json], removed: int, *, dry_run: bool) -
             call.out.table(
                 ["", "id", "time", "kind", "~why"],
                 [
-                    [what, output.short(row["root"]), output.moment(row["finished"]), row["kind"], _why(row)]
+                    [what, output.short(row["id"] or row["root"]), output.moment(row["finished"]), row["kind"], _why(row)]
                     for what, row in rows
                 ],
             )

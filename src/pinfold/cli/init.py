@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -135,5 +136,6 @@ def init(
         "the passphrase" if not recipients else "the identities" if secret is None else "the identities or passphrase"
     )
     call.out.say(f"keep {kept} in a second place: without it nothing can ever be restored")
-    call.out.say("next: pinfold backup PATH" + ("" if call.gives("repository") or repo is None else f" -r {where}"))
+    known = call.lasting_settings().repository == where
+    call.out.say("next: pinfold backup PATH" + ("" if known else f" -r {shlex.quote(where)}"))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,7 @@ def passphrase(
 
 @command(
     "rotate",
-    examples=["pinfold key rotate", "pinfold key rotate && pinfold key new-agent web1"],
+    examples=["pinfold key rotate", "pinfold key rotate && pinfold key new-agent web1 --output web1-new.agent"],
     exits=(3, 4, 5),
     returns=_RETURNS + ", left: list of labels, agents: list of names",
 )
@@ -158,13 +159,21 @@ def rotate(call: Call) -> int:
             " add it again with: pinfold key add --passphrase"
         )
     for agent in agents:
-        call.out.say(f"agent {output.path(agent)} needs a new key: pinfold key new-agent {output.path(agent)}")
+        # A name of its own: the key of the generation before may lie here still.
+        file = shlex.quote(f"{agent.replace('/', '_')}-{made.generation}.agent")
+        call.out.say(
+            f"agent {output.path(agent)} needs a new key, in place of its old one:"
+            f" pinfold key new-agent {output.path(shlex.quote(agent))} --output {output.path(file)}"
+        )
     return _PARTIAL if left else code
 
 
 @command(
     "new-agent",
-    examples=["pinfold key new-agent web1 --output web1.agent", "scp web1.agent web1:.config/pinfold/"],
+    examples=[
+        "pinfold key new-agent web1 --output web1.agent",
+        "scp web1.agent web1:.config/pinfold/REPOSITORY.agent    # its id, as pinfold key show tells it",
+    ],
     exits=(3, 4, 5),
     returns=_RETURNS + ", agent, agent_key (path)",
 )
@@ -174,7 +183,8 @@ def new_agent(call: Call, name: str, target: str | None) -> int:
     """Make a key with which the machine NAME can make snapshots, and neither read nor delete any.
 
     An older agent of that name signs no more. Bring the file there and name it by --agent-key, PINFOLD_AGENT_KEY, or
-    put it into ~/.config/pinfold as REPOSITORY.agent.
+    put it into ~/.config/pinfold: a key of the repository is found there under any name that ends in .agent, first
+    as REPOSITORY.agent.
     """
     from pinfold import rekey, wiring  # noqa: PLC0415
     from pinfold.clock import SystemClock  # noqa: PLC0415
@@ -183,7 +193,7 @@ def new_agent(call: Call, name: str, target: str | None) -> int:
     with call.owned() as owner:
         made, agent = rekey.new_agent(owner.keyring, owner.key, name, SystemClock())
         chosen = Path(target) if target is not None else Path(f"{name.replace('/', '_')}-{owner.repository}.agent")
-        path = wiring.write_agent(call.settings(), agent, chosen.absolute())
+        path = wiring.write_agent(call.settings(), agent, chosen.absolute(), option="--output")
         try:
             root = rekey.publish(owner.store, made)
         except PinfoldError:

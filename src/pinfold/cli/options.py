@@ -27,6 +27,7 @@ EXITS: Final = {
     4: "damage was found",
     5: "wrong key or passphrase, or a forged signature",
     130: "interrupted",
+    143: "ended by SIGTERM",
 }
 _FLAGS: Final = "pinfold.flags"
 
@@ -75,7 +76,7 @@ class Command(click.Command):
         returns: str = "",
         **attributes: Any,  # noqa: ANN401
     ) -> None:
-        """`examples`: command lines; `exits`: exit codes beside 0, 1, 2 and 130; `returns`: the JSON document."""
+        """`examples`: command lines; `exits`: exit codes beside 0, 1, 2, 130 and 143; `returns`: the JSON document."""
         attributes.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
         super().__init__(*names, **attributes)
         self.own = list(self.params)
@@ -98,7 +99,7 @@ class Command(click.Command):
         with formatter.section("GLOBAL OPTIONS (before or after the command; explained by pinfold --help)"):
             formatter.write_text("  ".join(_shape(one) for one in GLOBAL))
         _write_lines(formatter, "EXAMPLES", self.examples)
-        codes = sorted({0, 1, 2, 130, *self.exits})
+        codes = sorted({0, 1, 2, 130, 143, *self.exits})
         with formatter.section("EXIT CODES"):
             formatter.write_dl([(str(code), EXITS[code]) for code in codes])
         if self.returns:

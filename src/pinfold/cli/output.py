@@ -49,11 +49,13 @@ class Output:
     def warn(self, text: str) -> None:
         """A line about something that went wrong without stopping the work; in JSON the document has it."""
         if not self.as_json:
+            sys.stdout.flush()  # what was said before comes before, where both go into one log
             sys.stderr.write(_painted(f"pinfold: {text}", "33", color=self.color) + "\n")
 
     def hint(self, text: str) -> None:
         """A line beside the answer, for people at a terminal or in a log."""
         if not self.as_json and not self.quiet:
+            sys.stdout.flush()
             sys.stderr.write(text + "\n")
 
     def document(self, document: Json) -> None:
@@ -157,7 +159,7 @@ def stamp(nanoseconds: int) -> str:
 
 
 def short(cid: object) -> str:
-    """The end of a CID: CIDs share their first letters."""
+    """The end of a CID: CIDs share their first letters.  Of a snapshot the id is shown, which stays when keys change."""
     return str(cid)[-SHORT:]
 
 

@@ -63,8 +63,8 @@ def stats(call: Call, snapshot: tuple[str, ...]) -> int:
     out.line(f"take       {output.some(total.blocks, 'block')}, {output.size(total.bytes)}, shared ones counted once")
     if with_key and total.bytes and total.plain_bytes:
         out.line(f"ratio      {total.plain_bytes / total.bytes:.1f} to 1")
-    room = "" if usage.capacity is None else f" of {output.size(usage.capacity)}"
-    out.line(f"store      {output.size(usage.used)}{room} used, with what is not collected yet")
+    room = "" if usage.capacity is None else f", {output.size(max(0, usage.capacity - usage.used))} free"
+    out.line(f"store      {output.size(usage.used)} used, with what is not collected yet{room}")
     return 0
 
 

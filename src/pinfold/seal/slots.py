@@ -226,6 +226,9 @@ def fingerprint_of(recipient: str, repository: str) -> str:
 def parse_recipient(text: str) -> AgeRecipient:
     """The age recipient written as `text`.  Raises UsageError."""
     text = text.strip()
+    # Never said again, in no part: it may end in a log.
+    if text.upper().startswith(("AGE-SECRET-KEY-", "AGE-PLUGIN-")) or "PRIVATE KEY" in text:
+        raise UsageError("that is a secret identity; give its public half (age1…, or ssh-… of a .pub file)")
     try:
         if text.startswith("ssh-"):
             return pyrage.ssh.Recipient.from_str(text)

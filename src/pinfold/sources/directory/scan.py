@@ -77,7 +77,10 @@ class Walk:
         parent: Parent | None = None,
         same: Callable[[Entry, os.stat_result], bool] = lambda _, __: False,
     ) -> None:
-        """`avoid`: folders to leave out, by device and inode; `parent`: the last index; `same`: whether one of its entries still fits a status."""
+        """`avoid`: folders to leave out, by device and inode.
+
+        `parent`: the last index; `same`: whether one of its entries still fits a status.
+        """
         self._parent = parent or Parent(iter(()))
         self._same = same
         self._avoid = avoid
