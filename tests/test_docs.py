@@ -34,6 +34,7 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "documents" / "picture").write_bytes(bytes(range(256)) * 4096)
     identity = pyrage.x25519.Identity.generate()
     (tmp_path / "identity.txt").write_text(f"{identity}\n", "utf-8")
+    (tmp_path / "identity.txt").chmod(0o600)
     (tmp_path / "recipient.txt").write_text(f"{identity.to_public()}\n", "utf-8")
     return tmp_path
 

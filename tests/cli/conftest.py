@@ -85,6 +85,7 @@ def repo(cli: Cli, tmp_path: Path) -> Cli:
     """The command line on a repository that a passphrase opens; stretching is cheap."""
     secret = tmp_path / "passphrase"
     secret.write_text(PASSPHRASE + "\n")
+    secret.chmod(0o600)
     made = cli.with_words("-r", tmp_path / "repo", "--passphrase-file", secret)
     made("init", "--kdf", "pbkdf2-sha256", "--kdf-iterations", "10000")
     return made
@@ -102,6 +103,7 @@ def identity(tmp_path: Path) -> tuple[str, Path]:
     made = pyrage.x25519.Identity.generate()
     path = tmp_path / "identity.txt"
     path.write_text(f"# created: never\n{made}\n")
+    path.chmod(0o600)
     return str(made.to_public()), path
 
 

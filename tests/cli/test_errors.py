@@ -69,7 +69,7 @@ def test_usage_with_a_repository(repo: Cli, tree: Path) -> None:
     assert "this policy keeps nothing" in repo("forget", code=2).err
     assert "is there already" in repo("export", "latest", tree / "link", code=2).err
     assert "there is no slot and no agent 'x'" in repo("key", "remove", "x", code=2).err
-    assert "last slot cannot be removed" in repo("key", "remove", "passphrase", code=5).err
+    assert "last slot cannot be removed" in repo("key", "remove", "passphrase", code=2).err
     repo("init", code=1)
 
 

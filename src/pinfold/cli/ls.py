@@ -53,7 +53,10 @@ def ls(call: Call, snapshot: str, path: str, long: bool, recursive: bool) -> int
             found = iter(browse.below(reader, manifest, wanted, deep=recursive))
             first = next(found, None)
             if first is None and not _is_folder(reader, manifest, wanted):
-                raise UsageError(f"there is no {output.path(path)!r} in snapshot {made.root}")
+                raise UsageError(
+                    f"there is no {output.path(path)!r} in snapshot {made.root}; paths count from the saved folder:"
+                    f" see pinfold ls {output.path(snapshot)}"
+                )
             _print(call, str(made.root), path, _whole(first, found), long=long)
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
@@ -20,6 +21,9 @@ SHORT: Final = 10
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB")
 # Wide enough that no row is broken when the table goes into a file or through a pipe.
 _ENDLESS: Final = 100_000
+_GAP: Final = 2
+# What may be broken over lines is still read in so many characters.
+_BROKEN: Final = 10
 
 
 class Output:
@@ -71,10 +75,16 @@ class Output:
         rest = json.dumps(tail())[1:]
         sys.stdout.write("]" + (", " if rest != "}" else "") + rest + "\n")
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table; a title starts with ">" over numbers, with "~" over what may be broken."""
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], drop: Sequence[str] = ()) -> None:
+        """A table; a title starts with ">" over numbers, with "~" over what may be broken.
+
+        `drop`: titles of columns that go, one after the other, while a terminal is too narrow for all.
+        """
         if self.as_json:
             return
+        rows = list(rows)
+        if sys.stdout.isatty():
+            columns, rows = fitting(columns, rows, drop, shutil.get_terminal_size().columns)
         from rich.console import Console  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
@@ -96,6 +106,28 @@ class Output:
         with console.capture() as drawn:
             console.print(table)
         sys.stdout.write("".join(line.rstrip() + "\n" for line in drawn.get().splitlines()))
+
+
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], drop: Sequence[str], width: int
+) -> tuple[list[str], list[list[str]]]:
+    """A table without those columns of `drop` for which `width` is too narrow; what may be broken counts as 10."""
+    left, cells = list(columns), [list(row) for row in rows]
+    for title in drop:
+        widths = [
+            max(len(name.lstrip("~>")), min(_BROKEN, longest) if name.startswith("~") else longest)
+            for name, longest in zip(
+                left, (max((len(row[at]) for row in cells), default=0) for at in range(len(left))), strict=True
+            )
+        ]
+        if sum(widths) + _GAP * (len(left) - 1) <= width:
+            break
+        at = next((at for at, name in enumerate(left) if name.lstrip("~>") == title), None)
+        if at is not None:
+            del left[at]
+            for row in cells:
+                del row[at]
+    return left, cells
 
 
 def error(message: str, code: int, *, as_json: bool, color: bool) -> None:

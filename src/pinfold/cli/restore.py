@@ -117,7 +117,7 @@ def _restore(call: Call, owner: Owned, made: Snapshot, manifest: Manifest, targe
             Restore(reader, manifest, place, told, result).run()
     finally:
         place.close()
-    return _tell(call, made, target, result, place.unset_owners)
+    return _tell(call, made, target, result, place.unset_owners, narrowed=choice.wanted is not None)
 
 
 def _rehearse(call: Call, owner: Owned, made: Snapshot, manifest: Manifest, target: Path, choice: _Choice) -> int:
@@ -133,11 +133,15 @@ def _rehearse(call: Call, owner: Owned, made: Snapshot, manifest: Manifest, targ
         place = Lookup(target, overwrite=Overwrite(choice.overwrite))
         wanted = Choice(choice.wanted, choice.delete)
         result = rehearse(reader.pages(manifest.index), manifest, place, wanted, tell)
-    return _tell(call, made, target, result, 0, dry_run=True)
+    return _tell(call, made, target, result, 0, narrowed=choice.wanted is not None, dry_run=True)
 
 
-def _tell(call: Call, made: Snapshot, target: Path, result: Restored, unset: int, *, dry_run: bool = False) -> int:
+def _tell(  # noqa: PLR0913  # all of it is told
+    call: Call, made: Snapshot, target: Path, result: Restored, unset: int, *, narrowed: bool, dry_run: bool = False
+) -> int:
     out = call.out
+    # The topmost folder is always there, unless patterns leave it out.
+    fits_something = result.files or result.folders or result.others or result.kept or result.removed or not narrowed
     out.document(
         {
             "snapshot": str(made.root),
@@ -156,6 +160,9 @@ def _tell(call: Call, made: Snapshot, target: Path, result: Restored, unset: int
             "damaged": _pairs(result.damaged),
         }
     )
+    if not (fits_something or result.problem_count or result.damaged_count):
+        out.warn("nothing in the snapshot fits; patterns and paths count from the saved folder: see pinfold ls -R")
+        return _PARTIAL
     verb = "would restore" if dry_run else "restored"
     out.say(
         f"{verb} {output.some(result.files, 'file')}, {output.some(result.folders, 'folder')},"

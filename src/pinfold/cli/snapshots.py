@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pinfold.wiring import Opened, Owned
 
 _DAMAGED = 4
+# On a narrow terminal these go first, in this order; id and time never do.
+_DROPPED = ("stored", "added", "agent", "tags", "files", "kind", "size", "source")
 
 
 @command(
@@ -44,7 +46,7 @@ def snapshots(call: Call, source: str | None, tag: tuple[str, ...], latest: int 
 
     Without a key this shows what is public: times, kinds, sizes, agents. Names of sources, counts of files and tags are
     sealed; they are shown if an identity or passphrase is configured. Nobody is asked for one. CIDs begin alike, so the
-    end is shown; any command takes it.
+    end is shown, of the id that stays when keys change; any command takes it.
     """
     from pinfold import catalogue, wiring  # noqa: PLC0415
     from pinfold.errors import KeyFailure  # noqa: PLC0415
@@ -154,7 +156,9 @@ def _print(call: Call, rows: Sequence[Json], *, sealed: bool) -> None:
         call.out.line("no snapshots yet; make one with: pinfold backup PATH")
         return
     columns = ["id", "time", "kind", "~source", *([] if sealed else [">files", ">size"]), ">stored", ">added"]
-    call.out.table([*columns, *([] if sealed else ["~tags"]), "agent"], [_row(row, sealed=sealed) for row in rows])
+    call.out.table(
+        [*columns, *([] if sealed else ["~tags"]), "agent"], [_row(row, sealed=sealed) for row in rows], _DROPPED
+    )
     call.out.hint(
         f"{output.some(len(rows), 'snapshot')}"
         + ("; names and counts are sealed: give --identity or a passphrase to see them" if sealed else "")
@@ -163,7 +167,7 @@ def _print(call: Call, rows: Sequence[Json], *, sealed: bool) -> None:
 
 def _row(row: Json, *, sealed: bool) -> list[str]:
     source = row["source"] if row["source"] is not None else row["source_id"]
-    cells = [output.short(row["root"]), output.moment(row["finished"]), row["kind"], output.path(source)]
+    cells = [output.short(row["id"]), output.moment(row["finished"]), row["kind"], output.path(source)]
     if not sealed:
         known = row["files"] is not None
         cells += [output.number(row["files"]), output.size(row["bytes"])] if known else ["?", "?"]
