@@ -8,7 +8,7 @@ import pytest
 
 from engine import CHEAP, Rig, blocks_of, made, rig, write
 from pinfold import catalogue, rekey
-from pinfold.errors import KeyFailure, PinfoldError, UsageError
+from pinfold.errors import Damaged, KeyFailure, PinfoldError, UsageError
 from pinfold.ipld import CID
 from pinfold.seal.secret import Secret
 from pinfold.store import MemoryStore
@@ -152,13 +152,13 @@ def test_the_newest_keyring(tmp_path: Path) -> None:
 
 
 def test_a_lost_keyring_is_found_in_a_snapshot(tmp_path: Path) -> None:
-    """When no keyring that stands alone is whole, those in the snapshots serve; when none is, it is a KeyFailure."""
+    """When no keyring that stands alone is whole, those in the snapshots serve; when none is, it is damage."""
     here, snapshots = three(tmp_path)
     for pin in list(here.store.pins(f"pinfold/{here.key.repository}/keyring/")):
         del blocks_of(here.store)[pin.root.digest]  # type: ignore[arg-type]
     assert here.keyring == catalogue.newest_keyring(here.store, here.key.repository)
     here.store.unpin([one.root for one in snapshots])
-    with pytest.raises(KeyFailure, match="no valid keyring of repository"):
+    with pytest.raises(Damaged, match="no keyring of repository"):
         catalogue.newest_keyring(here.store, here.key.repository)
 
 

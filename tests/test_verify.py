@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine import Rig, blocks_of, made, noise, rig, write
-from pinfold import catalogue, snapshot, verify
+from pinfold import catalogue, snapshot, verify, wiring
 from pinfold.blockset import BlockSet
-from pinfold.errors import KeyFailure, Malformed, Unavailable
+from pinfold.config import Settings
+from pinfold.errors import KeyFailure, Malformed, Unavailable, UsageError
 from pinfold.ipld import list_folder
 from pinfold.seal.keys import OwnerKey
 from pinfold.seal.secret import Secret
-from pinfold.store import Counting, Fault, Faulty, MemoryStore
+from pinfold.store import Counting, Fault, Faulty, FolderStore, MemoryStore, Mirror, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,3 +223,72 @@ def test_headers_that_make_no_sense(tmp_path: Path, change: dict[str, object]) -
     with pytest.raises(Malformed):
         snapshot.Header.decode(second.header.encode() + b" ")
     assert here.listed() == catalogue.listed(here.store, here.key.repository)
+
+
+def spoil(store: Store, path: Path, cid: CID) -> None:
+    """Damage a block in the cars of a store."""
+    block = store.get(cid)
+    for car in (path / "cars").iterdir():
+        car.write_bytes(car.read_bytes().replace(block, block[:-1] + bytes([block[-1] ^ 1])))
+
+
+def test_what_is_found_damaged_is_healed_by_the_next_backup(tmp_path: Path) -> None:
+    """A block that verify found damaged is stored anew though its file did not change, and old snapshots are whole."""
+    with FolderStore.create(tmp_path / "store") as store:
+        here = rig(tmp_path / "cache", store)
+        root = write(tmp_path / "tree", {f"{n}": noise(n, 100_000) for n in range(20)})
+        first = made(here.backup(root))
+        cid = next(one for one, _, size in list_folder(first.blocks, store.get) if (size or 0) > 50_000)
+        spoil(store, tmp_path / "store", cid)
+        assert 0 == here.verify(read=False, decrypt=0).damage_count
+        assert [str(cid)] == [what for what, _ in here.verify(key=False).damage]
+        assert [(str(cid), True)] == [
+            (what, why.startswith("is damaged")) for what, why in here.verify(key=False, read=False, decrypt=0).damage
+        ]
+        write(root, {"new": noise(99, 1000)})
+        made(here.backup(root))
+        report = here.verify()
+        assert (2, 0) == (report.snapshots, report.damage_count)
+        assert [] == list(store.check())
+
+
+def test_damage_in_one_mirror_is_healed_from_the_other(tmp_path: Path) -> None:
+    """What one copy lost and the other spoiled is no damage: verify heals both and notes it."""
+    with FolderStore.create(tmp_path / "store") as bad:
+        lacking = MemoryStore("lacking")
+        mirror = Mirror([lacking, bad])
+        here = rig(tmp_path / "cache", mirror)
+        root = write(tmp_path / "tree", {f"{n}": noise(n, 100_000) for n in range(20)})
+        first = made(here.backup(root))
+        one, other, *_ = (cid for cid, _, size in list_folder(first.blocks, bad.get) if (size or 0) > 50_000)
+        spoil(bad, tmp_path / "store", one)
+        del blocks_of(lacking)[other.digest]
+        present = here.verify(key=False, read=False, decrypt=0)
+        assert (0, ["lacking lacks 1 blocks that another copy holds"]) == (present.damage_count, present.notes)
+        read = here.verify(key=False)
+        assert 0 == read.damage_count
+        assert {f"healed 1 blocks in {name} from another copy" for name in ("lacking", bad.name)} == set(read.notes)
+        again = here.verify(key=False)
+        assert (0, []) == (again.damage_count, again.notes)
+        assert {one, other} == bad.has([one, other]) & lacking.has([one, other])
+        spoil(bad, tmp_path / "store", one)
+        del blocks_of(lacking)[one.digest]
+        assert [str(one)] == [what for what, _ in here.verify(key=False).damage]
+
+
+def test_a_mirror_that_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:
+    """It is told and not made, whichever of them it is; only when none opens it is an error."""
+    FolderStore.create(tmp_path / "there").close()
+    there, gone = str(tmp_path / "there"), str(tmp_path / "gone")
+    base = Settings(cache=tmp_path, config_dir=tmp_path)
+    for first, second in ((there, gone), (gone, there)):
+        with wiring.store(dataclasses.replace(base, repository=first, mirrors=(second,))) as store:
+            assert isinstance(store, Mirror)
+            assert [] == list(store.pins())
+            assert [True] == [gone in warning for warning in store.warnings]
+    assert not (tmp_path / "gone").exists()
+    with (
+        pytest.raises(UsageError, match="gone is no folder"),
+        wiring.store(dataclasses.replace(base, repository=gone, mirrors=(f"{gone}-too",))),
+    ):
+        pass

@@ -127,7 +127,7 @@ def remove(keyring: Keyring, key: OwnerKey, what: str, clock: Clock) -> Keyring:
     if len(found) + len(agents) > 1:
         raise UsageError(f"{what!r} means several slots or agents; give more of the fingerprint")
     if found and len(keyring.slots) == 1:
-        raise UsageError("the last slot cannot be removed: nobody could open the repository any more; add another first")
+        raise UsageError("the last slot cannot be removed: nobody could open the repository any more; add one first")
     if found:
         return next_keyring(keyring, key, slot_list=[slot for slot in keyring.slots if slot != found[0]])
     if agents:

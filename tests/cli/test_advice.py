@@ -29,7 +29,7 @@ def test_a_narrow_terminal_keeps_id_and_time() -> None:
     assert (["id", "time"], [row[:2]]) == output.fitting(columns, [row], drop, 40)
 
 
-def test_the_id_that_is_shown_stays(repo: Cli, tree: Path, tmp_path: Path, identity: tuple[str, Path]) -> None:
+def test_the_id_that_is_shown_stays(repo: Cli, tree: Path, identity: tuple[str, Path]) -> None:
     """The table shows the end of the id, which any command takes, also when keys changed."""
     repo("backup", tree)
     shown = repo("snapshots").out.splitlines()[1].split()[0]
@@ -104,13 +104,22 @@ def test_patterns_that_fit_nothing(repo: Cli, tree: Path, tmp_path: Path) -> Non
     assert "count from the saved folder" in repo("ls", "latest", str(tree), code=2).err
 
 
+def test_names_are_said_once() -> None:
+    """A name that both what happened and why begin with is not said twice."""
+    assert "snapshot x is unread: is forged" == output.without_echo("snapshot x is unread", "snapshot x is forged")
+    assert "snapshot x is kept: block y is gone" == output.without_echo("snapshot x is kept", "block y is gone")
+
+
 def test_damage_is_4(repo: Cli, tree: Path, tmp_path: Path) -> None:
-    """A repository whose blocks are missing is damaged, not closed."""
+    """A repository whose blocks are damaged or missing is damaged, not closed, and gc frees nothing then."""
     repo("backup", tree)
+    car = max((tmp_path / "repo" / "cars").rglob("*.car"), key=lambda path: path.stat().st_size)
+    data = car.read_bytes()
+    car.write_bytes(bytes(len(data)))
+    assert "nothing was freed" in repo("gc", code=4).err
     for car in (tmp_path / "repo" / "cars").rglob("*.car"):
         car.unlink()
     assert "can be read" in repo("ls", "latest", code=4).err
-    repo("gc", code=4)
 
 
 def test_sigterm_is_143(repo: Cli, tmp_path: Path) -> None:

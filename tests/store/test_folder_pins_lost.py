@@ -34,7 +34,7 @@ def test_collecting_without_pins_is_refused(path: Path, *, emptied: bool, dry_ru
     if emptied:
         (path / "pins").mkdir()
     with FolderStore.open(path) as store:
-        with pytest.raises(Refused, match="the pin list of .* is gone: nothing is safe to free") as refusal:
+        with pytest.raises(Refused, match=r"the pin list of .* is gone: nothing is safe to free") as refusal:
             store.collect(dry_run=dry_run)
         assert 4 == refusal.value.exit_code
         assert dict(DAG.blocks) == {cid: store.get(cid) for cid in DAG.cids}

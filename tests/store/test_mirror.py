@@ -164,6 +164,7 @@ def test_a_store_that_could_not_be_opened_counts_as_a_failed_copy() -> None:
     assert status == mirror.status(DAG.root)
     with pytest.raises(Unavailable, match="no folder"):
         mirror.unpin([DAG.root])
+    one.pin(DAG.root, "snapshot")
     strict = Mirror([one], absent={"two": "no folder"})
     assert DAG.cids == strict.has(DAG.cids)
     assert DAG.root == next(strict.pins()).root

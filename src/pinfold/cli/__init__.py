@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from pinfold.errors import PinfoldError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
@@ -29,11 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     _lift_open_files()
-    if threading.current_thread() is threading.main_thread():  # the only one that may
-        signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = _run(words)
-        sys.stdout.flush()
+        with _ended_by_sigterm():
+            code = _run(words)
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader has seen enough (`pinfold ls latest | head`): that is no failure.
         _let_go_of_stdout()
@@ -52,6 +52,18 @@ class _Terminated(BaseException):
 
 def _terminate(_signal: int, _frame: object) -> None:
     raise _Terminated
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # the only one that may
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(words: list[str]) -> int:

@@ -39,7 +39,8 @@ def gc(call: Call, dry_run: bool) -> int:
 def collect(call: Call, store: Store, *, dry_run: bool) -> Collected:
     """Let a store collect its garbage.  Raises UsageError for one that cannot."""
     from pinfold.cli import progress  # noqa: PLC0415
-    from pinfold.errors import UsageError  # noqa: PLC0415
+    from pinfold.errors import Damaged, Refused, UsageError  # noqa: PLC0415
+    from pinfold.reading import DAMAGE  # noqa: PLC0415
     from pinfold.store import Collects, power  # noqa: PLC0415
 
     collects = power(store, Collects)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
@@ -51,7 +52,12 @@ def collect(call: Call, store: Store, *, dry_run: bool) -> Collected:
             bar.total(total)
             bar.to(done)
 
-        return collects.collect(dry_run=dry_run, progress=so_far)
+        try:
+            return collects.collect(dry_run=dry_run, progress=so_far)
+        except Refused as error:
+            if isinstance(error.__cause__, DAMAGE):
+                raise Damaged(str(error)) from error  # it is not the caller who is refused
+            raise
 
 
 def document(done: Collected, *, dry_run: bool) -> Json:

@@ -69,7 +69,7 @@ def find(call: Call, pattern: tuple[str, ...], snapshot: tuple[str, ...], newer:
         else:
             _print(call, found, long=long)
     for root, message in damaged:
-        call.out.warn(f"snapshot {root} cannot be searched: {message}")
+        call.out.warn(output.without_echo(f"snapshot {root} cannot be searched", message))
     return _DAMAGED if damaged else 0
 
 

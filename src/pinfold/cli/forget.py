@@ -102,7 +102,7 @@ def forget(
     )
     _tell(call, sources, len(roots), dry_run=dry_run)
     for one in damaged:
-        call.out.warn(f"snapshot {one['root']} is kept, for it cannot be read: {one['message']}")
+        call.out.warn(output.without_echo(f"snapshot {one['root']} is kept, for it cannot be read", one["message"]))
     if freed is not None:
         garbage.tell(call, freed, dry_run=dry_run)
     elif roots and not dry_run:
@@ -208,13 +208,14 @@ def _tell(call: Call, sources: Sequence[Json], removed: int, *, dry_run: bool) -
             call.out.say(output.path(one["source"] or one["source_id"]))
             call.out.table(
                 ["", "id", "time", "kind", "~why"],
-                [
-                    [what, output.short(row["id"] or row["root"]), output.moment(row["finished"]), row["kind"], _why(row)]
-                    for what, row in rows
-                ],
+                [[what, _short(row), output.moment(row["finished"]), row["kind"], _why(row)] for what, row in rows],
             )
             call.out.say()
     call.out.say(f"{'would forget' if dry_run else 'forgot'} {output.some(removed, 'snapshot')}")
+
+
+def _short(row: Json) -> str:
+    return output.short(row["id"] or row["root"])
 
 
 def _why(row: Json) -> str:

@@ -245,5 +245,5 @@ def _tell(call: Call, made: Keyring, settled: Settled, what: str, more: Json) ->
             f"{output.some(settled.rerooted, 'snapshot')} pinned anew under it; their CIDs are new, their ids are not"
         )
     for root, message in settled.failed:
-        out.warn(f"snapshot {root} still has the old keyring: {message}")
+        out.warn(output.without_echo(f"snapshot {root} still has the old keyring", message))
     return _PARTIAL if settled.failed else 0

@@ -191,8 +191,14 @@ def stamp(nanoseconds: int) -> str:
 
 
 def short(cid: object) -> str:
-    """The end of a CID: CIDs share their first letters.  Of a snapshot the id is shown, which stays when keys change."""
+    """The end of a CID: CIDs share their first letters.  Of snapshots it is the id's, which stays when keys change."""
     return str(cid)[-SHORT:]
+
+
+def without_echo(what: str, why: str) -> str:
+    """What happened and why; the two words that both begin with, as "snapshot CID", are said once."""
+    name = " ".join(what.split(" ", 2)[:2])
+    return f"{what}: {why.removeprefix(name + ' ')}"
 
 
 def path(name: bytes | str) -> str:

@@ -136,7 +136,7 @@ def _rehearse(call: Call, owner: Owned, made: Snapshot, manifest: Manifest, targ
     return _tell(call, made, target, result, 0, narrowed=choice.wanted is not None, dry_run=True)
 
 
-def _tell(  # noqa: PLR0913  # all of it is told
+def _tell(
     call: Call, made: Snapshot, target: Path, result: Restored, unset: int, *, narrowed: bool, dry_run: bool = False
 ) -> int:
     out = call.out

@@ -72,7 +72,7 @@ def snapshots(call: Call, source: str | None, tag: tuple[str, ...], latest: int 
     call.out.document({"repository": repository, "snapshots": rows, "damaged": damaged})
     _print(call, rows, sealed=owner is None)
     for one in damaged:
-        call.out.warn(f"snapshot {one['root']} cannot be read: {one['message']}")
+        call.out.warn(output.without_echo(f"snapshot {one['root']} cannot be read", one["message"]))
     return _DAMAGED if damaged else 0
 
 

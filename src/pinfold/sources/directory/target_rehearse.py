@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pinfold.sources.directory.target import Decision, Overwrite, is_partial, is_restored, why_kept
 from pinfold.sources.directory.target_folders import Blocked, check_name
+from pinfold.sources.directory.target_stamp import reason
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -42,16 +43,16 @@ class Lookup:
             parent, _, name = path.rpartition(b"/")
             with self._folder(parent) as folder:
                 status = os.stat(check_name(name), dir_fd=folder, follow_symlinks=False)
-                if self._is_there(folder, name, status, entry):
-                    return Decision.SAME, ""
+                there = self._is_there(folder, name, status, entry)
+                return (Decision.SAME, "") if there else self._would_replace(status, entry)
         except FileNotFoundError:
             return Decision.WRITE, ""
         except NotADirectoryError:
             return self._behind_a_file()
-        except Blocked as error:
-            return Decision.KEEP, str(error)
-        except OSError as error:
-            return Decision.KEEP, f"not restored: {error.strerror}"
+        except (Blocked, OSError) as error:
+            return Decision.KEEP, str(error) if isinstance(error, Blocked) else f"not restored: {reason(error)}"
+
+    def _would_replace(self, status: os.stat_result, entry: Entry) -> tuple[Decision, str]:
         why = "" if is_partial(status) else why_kept(self._overwrite, status, entry)
         return (Decision.KEEP, why) if why else (Decision.WRITE, "")
 
@@ -75,7 +76,7 @@ class Lookup:
         try:
             with self._folder(path) as folder:
                 device = os.fstat(folder).st_dev
-                names = sorted(name for name in map(os.fsencode, os.listdir(folder)) if name not in keep)
+                names = sorted(name for name in _names(folder) if name not in keep)
                 return [
                     path + b"/" + name if path else name
                     for name in names
@@ -95,3 +96,8 @@ class Lookup:
             yield found
         finally:
             os.close(found)
+
+
+def _names(folder: int) -> list[bytes]:
+    with os.scandir(folder) as listed:
+        return [os.fsencode(entry.name) for entry in listed]

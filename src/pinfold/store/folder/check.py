@@ -47,7 +47,7 @@ def check(layout: Layout, index: Index, pins: Pins, blocks: Blocks, progress: Pr
                 done += 1
                 if progress is not None and done % _EVERY == 0:
                     progress(min(done, total), total)
-    yield from _check_pins(pins, blocks.prove)
+    yield from _check_pins(pins, lambda root: blocks.prove(root, bad=True))
     if progress is not None:
         progress(total, total)
 

@@ -241,6 +241,11 @@ class Index:
             if moved:
                 db.execute(_DROP_SPARE, (good.digest, good.car, good.offset))
 
+    def has_bad(self) -> bool:
+        """Whether any block is known to be damaged."""
+        with self.connected() as db:
+            return bool(db.execute("SELECT EXISTS (SELECT 1 FROM blocks WHERE condemned < 0)").fetchone()[0])
+
     def found_good(self, row: Row) -> None:
         """Note that a copy that was damaged is good again: somebody put the car right."""
         with self.writing() as db:

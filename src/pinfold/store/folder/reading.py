@@ -61,13 +61,18 @@ class Blocks:
             found |= _present(batch, self._index.has)
         return found
 
-    def prove(self, root: CID, proved: CID | None = None) -> None:
+    def prove(self, root: CID, proved: CID | None = None, *, bad: bool = False) -> None:
         """Raise Incomplete unless everything below `root` is there, in cars that are long enough.
 
-        Condemned blocks count: a pin saves them.
+        Condemned blocks count: a pin saves them.  What was found damaged counts only with `bad`; and
+        while there is any, nothing is taken over from `proved`, so that whoever pins hears of it.
         """
         sizes: dict[str, int] = {}
-        prove(root, self.get, lambda cids: _present(cids, lambda wanted: self._whole(list(wanted), sizes)), proved)
+
+        def whole(wanted: Iterable[bytes]) -> set[bytes]:
+            return self._whole(list(wanted), sizes, bad=bad)
+
+        prove(root, self.get, lambda cids: _present(cids, whole), None if self._index.has_bad() else proved)
 
     def other_copy(self, cid: CID, bad: Row) -> str:
         """Settle a copy that was seen damaged, or was noted as such; what to add to the telling of it."""
@@ -122,19 +127,19 @@ class Blocks:
         with suppress(Full, Unavailable):
             action()
 
-    def _whole(self, digests: list[bytes], sizes: dict[str, int]) -> set[bytes]:
-        found = self._whole_rows(digests, sizes)
+    def _whole(self, digests: list[bytes], sizes: dict[str, int], *, bad: bool) -> set[bytes]:
+        found = self._whole_rows(digests, sizes, bad=bad)
         if len(found) < len(set(digests)) and self._follow():
-            found = self._whole_rows(digests, sizes)
+            found = self._whole_rows(digests, sizes, bad=bad)
         return found
 
-    def _whole_rows(self, digests: list[bytes], sizes: dict[str, int]) -> set[bytes]:
+    def _whole_rows(self, digests: list[bytes], sizes: dict[str, int], *, bad: bool) -> set[bytes]:
         """Those whose car is as long as it must be; `sizes` remembers the lengths seen."""
         found = set()
         for row in self._index.rows(digests):
             if row.end > sizes.get(row.car, 0):
                 sizes[row.car] = self._cars.size(row.car)
-            if row.end <= sizes[row.car]:
+            if row.end <= sizes[row.car] and (bad or row.condemned != BAD):
                 found.add(row.digest)
         return found
 

@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS spares(
     digest BLOB NOT NULL, codec INTEGER NOT NULL, car INTEGER NOT NULL, offset INTEGER NOT NULL,
     head INTEGER NOT NULL, length INTEGER NOT NULL, PRIMARY KEY(digest, car, offset)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting(generation INTEGER NOT NULL, lease TEXT NOT NULL, PRIMARY KEY(generation, lease));
+CREATE INDEX IF NOT EXISTS bad ON blocks(condemned) WHERE condemned < 0;
 PRAGMA user_version = 1;
 """
 # SQLite compiles a text once for each number of digests asked for: few sizes keep the plans cached.
