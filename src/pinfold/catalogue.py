@@ -60,7 +60,10 @@ def the_repository(store: Store) -> str:
     """The id of the only repository.  Raises UsageError when there is none, or several."""
     found = repositories(store)
     if not found:
-        raise UsageError(f"{store.name} holds no repository; make one with: pinfold init {store.name}")
+        raise UsageError(
+            f"{store.name} holds no repository: is this the right place, and its disk mounted? A new one is made with:"
+            f" pinfold init {store.name}"
+        )
     if len(found) > 1:
         raise UsageError(
             f"{store.name} holds several repositories: {', '.join(found)}; choose one with --repository-id"

@@ -435,7 +435,8 @@ def directory(
 ) -> Directory:
     """A directory source as settings describe it; `files_from`: only these paths below it.
 
-    `avoid`: REPOs that are not saved into themselves where they lie inside the source.  Raises ConfigError for bad patterns.
+    `avoid`: REPOs that are not saved into themselves where they lie inside the source.
+    Raises ConfigError for bad patterns.
     """
     from pinfold.sources.directory.source import Directory, Settings  # noqa: PLC0415
 
