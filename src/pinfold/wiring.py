@@ -105,7 +105,9 @@ def store(settings: Settings, *, create: bool = False) -> Iterator[Store]:
     """
     with contextlib.ExitStack() as stack:
         if not settings.mirrors:
-            yield stack.enter_context(contextlib.closing(_one_store(place(settings), create=create)))
+            single = stack.enter_context(contextlib.closing(_one_store(place(settings), create=create)))
+            stack.callback(_warn, getattr(single, "warnings", []))
+            yield single
             return
         from pinfold.store import Mirror  # noqa: PLC0415
 
@@ -121,7 +123,18 @@ def store(settings: Settings, *, create: bool = False) -> Iterator[Store]:
         if not stores:
             raise next(iter(absent.values()))
         reasons = {where: str(error) for where, error in absent.items()}
-        yield stack.enter_context(contextlib.closing(Mirror(stores, min_copies=settings.min_copies, absent=reasons)))
+        mirror = stack.enter_context(contextlib.closing(Mirror(stores, min_copies=settings.min_copies, absent=reasons)))
+        stack.callback(_warn, mirror.warnings)
+        yield mirror
+
+
+def _warn(warnings: list[str]) -> None:
+    """Say what a store had to tell that is no error, on stderr."""
+    if warnings:
+        import logging  # noqa: PLC0415  # rarely needed
+
+        for line in warnings:
+            logging.getLogger("pinfold").warning("pinfold: %s", line)
 
 
 def _one_store(where: str, *, create: bool) -> Store:
@@ -138,10 +151,12 @@ def _one_store(where: str, *, create: bool) -> Store:
     if create:
         return FolderStore.create(path)
     if not path.is_dir():
-        raise UsageError(f"{path} is no folder, so no repository; make one with: pinfold init {path}")
+        raise UsageError(f"{path} is no folder: is the disk mounted? A new repository is made with: pinfold init")
     if (path / "snapshot.json").is_file() and (path / "blocks").is_dir():
         header = snapshot.Header.decode(_bytes(path / "snapshot.json"))
         return PlainFolder(path, pin_name=header.pin_name, blocks=CID.parse(header.blocks_root))
+    if not (path / "pinfold-store.json").exists():
+        raise UsageError(f"{path} holds no repository: is the disk mounted? A new one is made with: pinfold init")
     return FolderStore.open(path)
 
 
@@ -242,23 +257,26 @@ def passphrase(settings: Settings) -> Secret | None:
     return Secret(run(source.argv, "the passphrase command").rstrip(b"\r\n"))
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path, what: str = "") -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {what}{path}: {error.strerror}") from error
 
 
 def passphrase_file(path: Path) -> Secret:
     """The passphrase that a file holds, without the end of its line.  Raises UsageError."""
     from pinfold.seal.secret import Secret  # noqa: PLC0415
 
-    return Secret(_text(path).rstrip("\r\n").encode())
+    text = _text(path, "passphrase file ").rstrip("\r\n")
+    if not text:
+        raise UsageError(f"passphrase file {path} is empty")
+    return Secret(text.encode())
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, what: str = "") -> str:
     try:
-        return _bytes(path).decode("utf-8")
+        return _bytes(path, what).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text") from error
 

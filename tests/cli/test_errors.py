@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     ("words", "code", "told"),
     [
         (["snapshots"], 2, "no repository given: use -r REPO"),
-        (["snapshots", "-r", "nowhere"], 2, "make one with: pinfold init"),
+        (["snapshots", "-r", "nowhere"], 2, "is the disk mounted?"),
         (["snapshots", "-r", "kubo+http://host"], 2, "does not speak yet"),
         (["bakcup", "x"], 2, "did you mean backup?"),
         (["backup", "--exlude", "x"], 2, "--exclude"),

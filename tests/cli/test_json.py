@@ -38,7 +38,7 @@ KEYS: dict[str, tuple[str, dict[str, str]]] = {
     "stats": ("block_bytes blocks bytes files repository snapshots store", {}),
     "restore latest BACK": (RESTORED, {}),
     "verify --read --at-rest": (
-        "at_rest blocks bytes damage damage_count files opened read repository snapshots with_key",
+        "at_rest blocks bytes damage damage_count files notes opened read repository snapshots with_key",
         {},
     ),
     "forget --keep-last 1": (

@@ -84,6 +84,8 @@ def test_an_index_built_anew_finds_the_good_copy(path: Path) -> None:
                 store.collect()
             assert dict(DAG.blocks) == {cid: store.get(cid) for cid in DAG.cids}
             assert DAG.cids == store.has(DAG.cids)
+            told = [why for _, why in store.check()]  # once, and only if the good copy came first
+            assert all("a good copy lies elsewhere" in why for why in told)
             assert [] == list(store.check())
 
 

@@ -24,7 +24,7 @@ def test_creating_and_opening_are_distinct(tmp_path: Path) -> None:
         FolderStore.open(tmp_path / "store")
     FolderStore.create(tmp_path / "store").close()
     FolderStore.open(tmp_path / "store").close()
-    with pytest.raises(Refused, match="not an empty folder"):
+    with pytest.raises(Refused, match="is a store already"):
         FolderStore.create(tmp_path / "store")
     (tmp_path / "file").touch()
     with pytest.raises(Refused):

@@ -133,7 +133,7 @@ def _run(
                 stop.set()
     except (PinfoldError, OSError) as error:
         return summary.failed(source, error)
-    return summary.with_absent(summary.made(source, result, settings.min_copies), absent(source, listed))
+    return summary.with_absent(summary.made(source, result), absent(source, listed))
 
 
 def _follow(bar: Bar) -> Callable[[bytes, Counts], None]:

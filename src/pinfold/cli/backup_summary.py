@@ -76,7 +76,7 @@ def counted(source: SourceSettings, counts: Counts, told: Told) -> Json:
     return _EMPTY | _named(source) | _counts(counts) | found
 
 
-def made(source: SourceSettings, result: Result, min_copies: int) -> Json:
+def made(source: SourceSettings, result: Result) -> Json:
     """The document of a run that came to its end."""
     copies = result.status.pinned if result.status is not None else None
     found = {
@@ -87,7 +87,8 @@ def made(source: SourceSettings, result: Result, min_copies: int) -> Json:
         "new_bytes": result.new_bytes,
         "seconds": round(result.seconds, 3),
         "copies": copies,
-        "short_of_copies": copies is not None and copies < min_copies,
+        # Fewer than `min_copies` fail the run in the store already; fewer than there could be is exit code 3.
+        "short_of_copies": result.status is not None and result.status.pinned < len(result.status.copies),
         "problem_count": result.problem_count,
         "problems": [{"path": path, "what": what} for path, what in result.problems],
         "notes": [{"path": path, "what": what} for path, what in result.notes],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from pinfold.cli.init import stretch_of, stretching
 from pinfold.cli.options import command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pinfold.cli.call import Call
     from pinfold.cli.options import Json
     from pinfold.rekey import Settled
@@ -59,7 +62,7 @@ def add(
     if by_passphrase == (recipient is not None):
         raise click.UsageError("give one RECIPIENT, or --passphrase")
     stretch = stretch_of(kdf, kdf_iterations, kdf_memory)
-    with call.owned() as owner:
+    with _owned(call) as owner:
         if recipient is not None:
             made = rekey.add_recipient(owner.keyring, owner.key, recipient, label or "recipient")
         else:
@@ -84,7 +87,7 @@ def remove(call: Call, what: str) -> int:
     from pinfold import rekey  # noqa: PLC0415
     from pinfold.clock import SystemClock  # noqa: PLC0415
 
-    with call.owned() as owner:
+    with _owned(call) as owner:
         made = rekey.remove(owner.keyring, owner.key, what, SystemClock())
         return _publish(call, owner, made, f"removed {output.path(what)}")
 
@@ -118,6 +121,7 @@ def passphrase(
         raise UsageError("no terminal to ask for the passphrase until now: give it by --passphrase-file FILE")
     known = old
     with wiring.owned(settings, lambda _: known) as owner:
+        _settle(call, owner, owner.keyring)
         new = _new_passphrase(call, new_passphrase_file)
         made = rekey.change_passphrase(owner.keyring, owner.key, old, new, stretch)
         return _publish(call, owner, made, "the passphrase is changed")
@@ -190,7 +194,7 @@ def new_agent(call: Call, name: str, target: str | None) -> int:
     from pinfold.clock import SystemClock  # noqa: PLC0415
     from pinfold.errors import PinfoldError  # noqa: PLC0415
 
-    with call.owned() as owner:
+    with _owned(call) as owner:
         made, agent = rekey.new_agent(owner.keyring, owner.key, name, SystemClock())
         chosen = Path(target) if target is not None else Path(f"{name.replace('/', '_')}-{owner.repository}.agent")
         path = wiring.write_agent(call.settings(), agent, chosen.absolute(), option="--output")
@@ -210,6 +214,14 @@ def _new_passphrase(call: Call, file: str | None) -> Secret:
     from pinfold import wiring  # noqa: PLC0415
 
     return call.ask_twice("new passphrase") if file is None else wiring.passphrase_file(Path(file))
+
+
+@contextlib.contextmanager
+def _owned(call: Call) -> Iterator[Owned]:
+    """The repository opened by its owner, an earlier change that was cut short brought to its end first."""
+    with call.owned() as owner:
+        _settle(call, owner, owner.keyring)
+        yield owner
 
 
 def _publish(call: Call, owner: Owned, made: Keyring, what: str, more: Json | None = None) -> int:

@@ -105,6 +105,7 @@ def _tell(call: Call, repository: str, report: Report, *, with_key: bool, read: 
             "damage_count": report.damage_count,
             "damage": [{"what": what, "why": why} for what, why in report.damage],
             "files": [{"snapshot": root, "path": path} for root, path in report.files],
+            "notes": report.notes,
         }
     )
     out.say(
@@ -114,6 +115,8 @@ def _tell(call: Call, repository: str, report: Report, *, with_key: bool, read: 
         + (f", {output.some(report.opened, 'chunk')} opened" if report.opened else "")
         + (", the store checked at rest" if at_rest else "")
     )
+    for note in report.notes:
+        out.warn(note)
     if not report.damage_count:
         out.say("no damage found" + ("" if read or at_rest else "; --read looks at every byte"))
         return 0

@@ -62,6 +62,8 @@ class Layout:
     def create(self) -> None:
         """Make the folder and its marker.  Raises Refused where something is there already."""
         with translated(self.path):
+            if self.marker.exists():
+                raise Refused(f"{self.path} is a store already: a new one needs a folder of its own")
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise Refused(f"{self.path} is not an empty folder: a new store needs one")
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
