@@ -7,13 +7,14 @@ import of the car elsewhere would fail.
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pinfold.errors import Corrupt, Incomplete, Malformed, Missing, Refused
 from pinfold.ipld import car
 from pinfold.ipld.cid import CID, DAG_PB, RAW, SHA2_256
 from pinfold.store.folder.cars import EMPTY
-from pinfold.store.folder.layout import translated
+from pinfold.store.folder.layout import open_regular, translated
 from pinfold.store.folder.rows import BAD
 from pinfold.store.folder.scan import Gap, Section, first_section, is_good, sections
 
@@ -54,7 +55,7 @@ def check(layout: Layout, index: Index, pins: Pins, blocks: Blocks, progress: Pr
 
 def _check_file(path: Path, rows: list[Row], blocks: Blocks) -> Iterator[Finding | None]:
     try:
-        with translated(path), path.open("rb") as file:
+        with translated(path), os.fdopen(open_regular(path), "rb") as file:
             yield from _check_car(file, path.name, rows, blocks)
     except FileNotFoundError:
         return  # collected meanwhile

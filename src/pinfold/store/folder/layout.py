@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -78,7 +79,7 @@ class Layout:
         """Raise Refused unless the folder is a store this version can work with."""
         with translated(self.path):
             try:
-                text = self.marker.read_bytes()[:4096]
+                text = read_head(self.marker, 4096)
             except (FileNotFoundError, NotADirectoryError):
                 raise Refused(f"{self.path} is no pinfold store: it has no {MARKER}; create one with init") from None
         try:
@@ -128,8 +129,9 @@ def store_error(error: OSError, place: Path) -> StoreError:
 
 def write_for_good(path: Path, data: bytes) -> None:
     """Write a small file so that a power cut leaves the old content or the new, never a part."""
-    aside = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # A name nobody can guess, and never through a link: the folder may be another user's.
+    aside = path.with_name(f".{path.name[:200]}.{os.urandom(6).hex()}.part")
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
             written = os.write(fd, data)
@@ -144,6 +146,35 @@ def write_for_good(path: Path, data: bytes) -> None:
             aside.unlink()
         raise
     sync_folder(path.parent)
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor for reading; no link is followed, and a pipe in a file's place does not hang.
+
+    Raises Refused for anything but a regular file, else OSError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Refused(f"{path} is a symbolic link: a store holds none") from error
+        raise
+    kind = os.fstat(fd).st_mode
+    if stat.S_ISREG(kind):
+        return fd
+    os.close(fd)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise Refused(f"{path} is no regular file")
+
+
+def read_head(path: Path, most: int) -> bytes:
+    """The first bytes of a small file.  Raises as `open_regular`."""
+    fd = open_regular(path)
+    try:
+        return os.read(fd, most)
+    finally:
+        os.close(fd)
 
 
 def sync_folder(path: Path) -> None:

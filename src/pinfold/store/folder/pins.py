@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pinfold.clock import rfc3339
 from pinfold.errors import Malformed, Refused
 from pinfold.ipld.cid import CID
-from pinfold.store.folder.layout import sync_folder, translated, write_for_good
+from pinfold.store.folder.layout import read_head, sync_folder, translated, write_for_good
 from pinfold.store.folder.locks import locked
 from pinfold.store.seam import Pin
 
@@ -196,8 +196,7 @@ def _tail(root: CID) -> str:
 
 def _read(path: Path) -> CID | None:
     try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_FILE)
+        text = read_head(path, _MAX_FILE)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     try:

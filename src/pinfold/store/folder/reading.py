@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import Corrupt, Full, Malformed, Missing, Unavailable
 from pinfold.ipld.cid import IDENTITY, SHA2_256
-from pinfold.store.folder.layout import translated
+from pinfold.store.folder.layout import open_regular, translated
 from pinfold.store.folder.rows import BAD
 from pinfold.store.prove import batches, prove
 
@@ -212,7 +212,7 @@ class _File:
     __slots__ = ("fd",)
 
     def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = open_regular(path)
 
     def __del__(self) -> None:
         if hasattr(self, "fd"):

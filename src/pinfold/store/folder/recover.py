@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pinfold.errors import Full, Malformed
 from pinfold.ipld import car
 from pinfold.store.folder.cars import OPENING, seal
-from pinfold.store.folder.layout import translated
+from pinfold.store.folder.layout import open_regular, translated
 from pinfold.store.folder.locks import locked, open_locked
 from pinfold.store.folder.rows import CarRow, Row
 from pinfold.store.folder.scan import Gap, first_section, is_good, sections
@@ -64,7 +64,7 @@ def _catch_up(path: Path, row: CarRow, index: Index, *, recover: bool) -> None:
             finally:
                 os.close(fd)
             return
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             _read_whole(file, row, index, final=not recover)
 
 
