@@ -30,43 +30,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     _lift_open_files()
+    asked: list[int] = []
     try:
-        with _ended_by_sigterm():
-            code = _run(words)
+        with _asked_to_stop(asked):
+            code = _run(words, asked)
             sys.stdout.flush()
     except BrokenPipeError:
         # The reader has seen enough (`pinfold ls latest | head`): that is no failure.
         _let_go_of_stdout()
         return 0
-    except KeyboardInterrupt:
+    except BaseException:
+        # An interrupt may come while a library is being loaded, and come out as whatever that makes of it.
+        if not asked:
+            raise
+        if asked[0] == TERMINATED:
+            return _tell(words, TERMINATED, "ended by a signal (SIGTERM)")
         goes_on = "; the same command goes on where it stopped" if "backup" in words else ""
         return _tell(words, INTERRUPTED, f"interrupted{goes_on}")
-    except _Terminated:
-        return _tell(words, TERMINATED, "ended by a signal (SIGTERM)")
     return code
 
 
-class _Terminated(BaseException):
-    """SIGTERM: the run ends as with Ctrl-C, so that what it holds is let go."""
-
-
-def _terminate(_signal: int, _frame: object) -> None:
-    raise _Terminated
-
-
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
+def _asked_to_stop(asked: list[int]) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into KeyboardInterrupt, and their exit codes into `asked`."""
     if threading.current_thread() is not threading.main_thread():  # the only one that may
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    codes = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+
+    def stop(number: int, _frame: object) -> None:
+        asked.append(codes[signal.Signals(number)])
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in codes}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], asked: list[int]) -> int:
     import click  # noqa: PLC0415  # not needed by who imports this package for `main` alone
 
     from pinfold.cli.app import pinfold  # noqa: PLC0415
@@ -82,10 +86,13 @@ def _run(words: list[str]) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.Abort:
+        asked.append(INTERRUPTED)
         raise KeyboardInterrupt from None
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001  # the last net: one line for people, the trace on demand
+    except Exception as error:  # the last net: one line for people, the trace on demand
+        if asked:
+            raise
         if _has(words, "--debug"):
             import traceback  # noqa: PLC0415
 
