@@ -36,9 +36,12 @@ def test_a_backup_asked_to_stop(
         began = time.monotonic()
         done = machine.end_after(delay, how, *back_up(tree))
         assert time.monotonic() - began < delay + SOON
-        assert done.code in {0, *codes}, done
-        # While Python itself is starting, nobody is there yet to be polite.
-        assert "Traceback" not in done.err or "in main\n" not in done.err, (delay, length, done)
+        # While Python itself is starting or ending, nobody is there to be polite: an interrupt within the
+        # making of a class then even comes out as another error, and the exit code is 1.
+        polite = "Traceback" not in done.err
+        ours = "in main\n" in done.err
+        assert polite or not ours, (delay, length, done)
+        assert done.code in ({0, *codes} if polite else {0, 1, *codes}), (delay, length, done)
         new = oracle.look(tree)
         assert done.code != 0 or 1 == len(new)
     machine.call(*back_up(tree))
