@@ -12,8 +12,9 @@
     │   └── Refused              1   not allowed here (read-only, a token without the right)
     ├── Malformed                4   bytes that break their format; says where
     ├── Damaged                  4   a verification or restore met damage, the rest was done
-    ├── KeyFailure               5   wrong passphrase, no identity that opens, forged signature
-    └── Partial                  3   done, but something was skipped
+    └── KeyFailure               5   wrong passphrase, no identity that opens, forged signature
+
+Exit code 3, done but something was skipped, is no error: commands return it with their result.
 
 Source: exit codes of docs/design.md, "Doors for people".
 """
@@ -132,14 +133,3 @@ class KeyFailure(PinfoldError):
     """A wrong passphrase, no identity that opens, or a signature that does not hold."""
 
     exit_code = 5
-
-
-class Partial(PinfoldError):
-    """The work was done save for what `skipped` names."""
-
-    exit_code = 3
-
-    def __init__(self, message: str, skipped: Sequence[str] = ()) -> None:
-        """`message`: one line for a person; `skipped`: what was left out, as text."""
-        self.skipped = tuple(skipped)
-        super().__init__(message)

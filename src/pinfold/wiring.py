@@ -284,7 +284,7 @@ def _text(path: Path, what: str = "") -> str:
 @contextlib.contextmanager
 def for_backup(settings: Settings, ask: Ask | None = None) -> Iterator[Repository]:
     """What a backup run needs: with an agent's key where there is one, else as the owner."""
-    from pinfold import catalogue  # noqa: PLC0415
+    from pinfold import catalogue, rekey  # noqa: PLC0415
     from pinfold.backup import Repository  # noqa: PLC0415
     from pinfold.cache import Cache  # noqa: PLC0415
 
@@ -295,7 +295,7 @@ def for_backup(settings: Settings, ask: Ask | None = None) -> Iterator[Repositor
         if agent is None:
             otherwise = "; or the key of an agent that may save: --agent-key FILE, PINFOLD_AGENT_KEY"
             owner = Owned(found.store, keyring, keyring.open(_unlocker(settings, keyring, ask, otherwise)))
-            agent = owner.key.agent("owner")
+            agent = owner.key.agent(rekey.OWNER)
         elif agent.owner != keyring.repository.owner:
             raise KeyFailure(f"the agent key is of another repository than {found.repository}")
         cache = Cache(settings.cache / found.repository)
