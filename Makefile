@@ -52,7 +52,7 @@ format: $(VENV)/dev.stamp ## lay the code out
 
 .PHONY: components
 components: $(VENV)/run.stamp ## the real programs the tests run against
-	@$(INSTALL) kubo
+	@$(INSTALL) kubo cluster
 
 .PHONY: bench
 bench: $(BIN)/pinfold ## measure against restic, kopia and borg; the first run builds them
@@ -69,8 +69,8 @@ lock: $(VENV)/run.stamp ## write requirements/*.txt anew from pyproject.toml
 	    build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	        --custom-compile-command "make lock" $(ARGS) "$$@"; \
 	}; \
-	compile pyproject.toml --group build -o requirements/run.txt; \
-	compile pyproject.toml --group build --group dev -c requirements/run.txt -o requirements/dev.txt; \
+	compile pyproject.toml --extra serve --group build -o requirements/run.txt; \
+	compile pyproject.toml --extra serve --group build --group dev -c requirements/run.txt -o requirements/dev.txt; \
 	compile --group go -o requirements/go.txt; \
 	compile --group lock -o requirements/lock.txt
 

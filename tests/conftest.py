@@ -1,4 +1,7 @@
-"""What holds for every test: an empty environment, a home of its own, the same random examples each time."""
+"""What holds for every test: an empty environment, a home of its own, the same random examples each time.
+
+Fixtures with real programs come from lab.fixtures.
+"""
 
 import os
 from collections.abc import Generator
@@ -15,6 +18,8 @@ settings.register_profile(
 # `make quick ARGS=--hypothesis-profile=hunt` looks for what the fixed examples miss.
 settings.register_profile("hunt", settings.get_profile("ci"), derandomize=False, max_examples=5000, print_blob=True)
 settings.load_profile("ci")
+
+pytest_plugins = ["lab.fixtures"]
 
 
 @pytest.fixture(autouse=True)

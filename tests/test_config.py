@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pinfold.config import Policy, SecretSource, Settings, SourceSettings, duration, load, seconds, size
+from pinfold.config import Access, Policy, SecretSource, Settings, SourceSettings, duration, load, seconds, size
 from pinfold.errors import ConfigError
 
 FULL = """
@@ -397,7 +397,16 @@ def test_the_room_is_light() -> None:
     """Reading settings loads nothing of other rooms but errors."""
     code = "import sys, pinfold.config; print(sorted(name for name in sys.modules if name.startswith('pinfold')))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_path()).stdout
-    below = ["", ".config", ".config.dotenv", ".config.layers", ".config.load", ".config.settings", ".config.sources"]
+    below = [
+        "",
+        ".config",
+        ".config.dotenv",
+        ".config.layers",
+        ".config.load",
+        ".config.secrets",
+        ".config.settings",
+        ".config.sources",
+    ]
     assert [f"pinfold{one}" for one in [*below, ".config.values", ".errors"]] == eval(out)  # noqa: S307  # a list of names
 
 
@@ -489,3 +498,61 @@ def test_what_is_no_interval(written: object) -> None:
     """Nothing at all, and months, are no interval."""
     with pytest.raises(ValueError, match=r"out of bounds|no fixed length|no duration"):
         seconds(written)
+
+
+def test_what_opens_far_stores(tmp_path: Path) -> None:
+    """A token at the top is the repository's, one in [stores] goes to the store it is named for, and none shows."""
+    written = """
+repository = "kubo+https://node:5001"
+ca_file = "ca.pem"
+mirrors = ["cluster+https://one:9094", "vault"]
+[stores."cluster+https://one:9094"]
+token_file = "cluster.token"
+ca_file = "/etc/ca.pem"
+[stores."kubo+https://node:5001"]
+token_file = "weaker"
+"""
+    write(tmp_path, written)
+    found = load({}, HOME | {"PINFOLD_TOKEN": "hunter2"}, tmp_path)
+    assert {
+        "kubo+https://node:5001": Access(SecretSource("value", ("hunter2",), ""), tmp_path / "ca.pem"),
+        "cluster+https://one:9094": Access(
+            SecretSource("file", (str(tmp_path / "cluster.token"),), ""), Path("/etc/ca.pem")
+        ),
+    } == found.access
+    assert "hunter2" not in repr(found)
+
+
+def test_mistakes_in_what_opens_far_stores(tmp_path: Path) -> None:
+    """Tokens by value, unknown keys, two ways at once, and a program named by a file that merely lies here are told."""
+    written = """
+token = "x"
+max_copies = 1
+min_copies = 2
+mirrors = ["m"]
+[stores."kubo+https://node:5001"]
+token = "x"
+tokn_file = "y"
+[stores.second]
+token_file = "a"
+token_command = "b"
+[stores.third]
+token_command = "b"
+"""
+    write(tmp_path, written)
+    with pytest.raises(ConfigError) as told:
+        load({}, HOME, tmp_path)
+    assert _MISTAKES == tuple(
+        line.removeprefix(f"{tmp_path / 'pinfold.toml'}: ")[: len(wanted)]
+        for line, wanted in zip(told.value.mistakes, _MISTAKES, strict=True)
+    )
+
+
+_MISTAKES = (
+    "token: has no place here; use token_file or token_command",
+    "max_copies: 1 are fewer than min_copies, which is 2",
+    "stores.kubo+https://node:5001.token: has no place here; use token_file or token_command",
+    'stores.kubo+https://node:5001.tokn_file: there is no such setting; did you mean "token_file"?',
+    "stores.second.token_file and",
+    "stores.third.token_command: a file that merely lies in the working folder names no program to run",
+)

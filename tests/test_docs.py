@@ -14,6 +14,7 @@ import pytest
 
 from pinfold.config import Policy, SourceSettings, load
 from pinfold.config.layers import KEYS
+from pinfold.store import address
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -112,6 +113,22 @@ def test_the_example_of_mirrors(tmp_path: Path) -> None:
     assert (("/mnt/usb/vault", "/net/nas/vault"), 2) == (found.mirrors, found.min_copies)
 
 
+def test_the_example_of_far_stores(tmp_path: Path) -> None:
+    """The example of far stores is read without a mistake, and every store in it is one."""
+    (tmp_path / "pinfold.toml").write_text(example("far"), "utf-8")
+    found = load({}, {"HOME": "/home/me"}, tmp_path)
+    far = [address.parse(where) for where in (found.repository or "", *found.mirrors)]
+    assert ["kubo", "cluster", None] == [one and one.kind for one in far]
+    assert {found.repository, found.mirrors[0]} == set(found.access)
+
+
+def test_every_option_of_an_address_is_in_the_reference() -> None:
+    """docs/configuration.md names the kinds of far stores, each with all options its address may have."""
+    document = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)\+https?://\S*` \|.*\| ([^|]*) \|$", document, re.MULTILINE)
+    assert address.OPTIONS == {kind: set(re.findall(r"`(\w+)`", options)) for kind, options in rows}
+
+
 def test_every_setting_is_in_the_reference() -> None:
     """docs/configuration.md has a row for every key and names every variable, and none too many."""
     document = (ROOT / "docs" / "configuration.md").read_text("utf-8")
@@ -120,7 +137,7 @@ def test_every_setting_is_in_the_reference() -> None:
         for title, part in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", document, re.MULTILINE | re.DOTALL)
     }
     kept = {field.name for field in fields(Policy)}
-    top = {key for key in KEYS if not key.startswith("keep_")} - {"passphrase"}
+    top = {key for key in KEYS if not key.startswith("keep_")} - {"passphrase", "token"}
     assert top == tables["Keys at the top"]
     assert kept == tables["`[keep]`: which snapshots `forget` keeps"]
     assert {field.name for field in fields(SourceSettings)} - {"name"} == tables["`[sources.NAME]`: what is backed up"]

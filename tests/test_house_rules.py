@@ -93,7 +93,7 @@ def test_every_dependency_is_explained() -> None:
     """The dependencies of pyproject.toml are the ones docs/dependencies.md has a row for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     groups = [project["build-system"]["requires"], project["project"]["dependencies"]]
-    groups += project["dependency-groups"].values()
+    groups += [*project["dependency-groups"].values(), *project["project"]["optional-dependencies"].values()]
     names = {re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for group in groups for requirement in group}
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     assert names == set(re.findall(r"^\| ([\w.-]+) \| [^|]+ \| [^|]+ \|$", page, re.MULTILINE)) - {"package"}
@@ -106,7 +106,8 @@ def test_every_dependency_is_locked() -> None:
         for name in ("run.txt", "dev.txt")
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in project["dependencies"]}
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    declared = {re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in wanted}
     assert set() == {name.replace(".", "-") for name in declared} - run.keys()
     assert run == {name: dev.get(name) for name in run}
 

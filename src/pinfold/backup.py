@@ -13,14 +13,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from pinfold import __version__, catalogue, snapshot
+from pinfold import __version__, catalogue, digests, snapshot
 from pinfold.blockset import BlockSet
 from pinfold.cache import Kept
 from pinfold.clock import rfc3339
-from pinfold.errors import Incomplete, KeyFailure, Missing
+from pinfold.errors import Incomplete, KeyFailure, Missing, StoreError
 from pinfold.ipld import CID
 from pinfold.snapshot import Header, Manifest
 from pinfold.sources.seam import Previous
+from pinfold.store.copies import at_once
 from pinfold.upload import Uploader
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ class _Run:
             repository.cache,
             check_all=wishes.check_all,
             doubted=doubted,
+            believed=self._believed(),
         )
         self.problems: list[tuple[str, str]] = []
         self.problem_count = 0
@@ -193,6 +195,16 @@ class _Run:
             self._uploader.close()
             self._blocks.close()
             self._repository.cache.abandon(self._cache_run)
+
+    def _believed(self) -> Callable[[bytes], bool] | None:
+        """Which blocks a far store is believed to hold: what its pinned snapshot lists; the final pin proves it."""
+        store = self._repository.store
+        many = at_once(store)
+        if many == 1:
+            return None
+        if self._previous is None or not self._trusting:
+            return lambda _: False
+        return digests.Listed(self._previous.blocks, self._previous.header.blocks_count, store.get, many)
 
     def _parent(self) -> tuple[Previous, bytes]:
         """The last index, from the cache if its snapshot is still pinned, else from the store."""
@@ -265,10 +277,17 @@ class _Run:
             self._uploader.flush()
             status = self._repository.store.pin(made.root, header.pin_name, replaces=old)
             newer = self._keyring()
-        if self._strays:
-            self._repository.store.unpin(self._strays)
-            self._strays = []
+        self._drop_strays()
         return made, status
+
+    def _drop_strays(self) -> None:
+        """Unpin checkpoints that nothing goes on from; what cannot be is left to a later run, or to retention."""
+        try:
+            if self._strays:
+                self._repository.store.unpin(self._strays)
+        except StoreError as error:
+            self.note(b"", f"an older checkpoint stays pinned: {error}")
+        self._strays = []
 
     def _keyring(self) -> Keyring:
         """The newest keyring, which must still let this agent sign.  Raises KeyFailure."""

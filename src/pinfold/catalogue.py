@@ -20,17 +20,23 @@ from pinfold.errors import (
     UsageError,
 )
 from pinfold.ipld import CID
+from pinfold.store import power
+from pinfold.store.seam import Named, Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pinfold.seal.keyring import Keyring
     from pinfold.snapshot import Snapshot
-    from pinfold.store.seam import Pin, Store
+    from pinfold.store.seam import Store
 
 PREFIX: Final = "pinfold/"
 _KEYRING: Final = "keyring"
 _SHORTEST: Final = 4
+_NO_LIST: Final = (
+    "{} has no list of pins, so it cannot tell which snapshots there are: name one by its whole CID, to restore, ls,"
+    " find, diff, verify or export it"
+)
 
 
 class Listed(NamedTuple):
@@ -53,12 +59,26 @@ class Listed(NamedTuple):
 
 def repositories(store: Store) -> list[str]:
     """The ids of the repositories in a store."""
-    return sorted({pin.name.split("/")[1] for pin in store.pins(PREFIX) if pin.name.count("/") >= 2})
+    return sorted({pin.name.split("/")[1] for pin in _pins(store, PREFIX) if pin.name.count("/") >= 2})
+
+
+def _pins(store: Store, prefix: str) -> Iterator[Pin]:
+    """The pins, or of a store that has no list of any: the snapshots it is asked about, as they would be pinned."""
+    lone = power(store, Named)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
+    if lone is None:
+        yield from store.pins(prefix)
+        return
+    for root in lone.roots:
+        name = _stranger(store, root).header.pin_name
+        if name.startswith(prefix):
+            yield Pin(root, name)
 
 
 def the_repository(store: Store) -> str:
     """The id of the only repository.  Raises UsageError when there is none, or several."""
     found = repositories(store)
+    if not found and power(store, Named) is not None:  # type: ignore[type-abstract]
+        raise UsageError(_NO_LIST.format(store.name))
     if not found:
         raise UsageError(
             f"{store.name} holds no repository: is this the right place, and its disk mounted? A new one is made with:"
@@ -80,7 +100,7 @@ def newest_keyring(store: Store, repository: str) -> Keyring:
     problems: list[str] = []
     damage: list[str] = []
     made = [one.root for one in listed(store, repository)]
-    alone = [pin.root for pin in store.pins(f"{PREFIX}{repository}/{_KEYRING}/")]
+    alone = [pin.root for pin in _pins(store, f"{PREFIX}{repository}/{_KEYRING}/")]
     for roots in ([*alone, *made[-1:]], made):
         found = [_try(store, root, repository, problems, damage) for root in roots]
         valid = [keyring for keyring in found if keyring is not None]
@@ -125,7 +145,7 @@ def keyring_pin(keyring: Keyring) -> str:
 def listed(store: Store, repository: str, source: str = "") -> list[Listed]:
     """Snapshots by pin name, oldest first; of one source when its id is given."""
     prefix = f"{PREFIX}{repository}/" + (f"{source}/" if source else "")
-    found = (Listed.of(pin) for pin in store.pins(prefix))
+    found = (Listed.of(pin) for pin in _pins(store, prefix))
     return sorted((one for one in found if one), key=lambda one: (one.finished, str(one.root)))
 
 
@@ -220,7 +240,10 @@ def _stranger(store: Store, root: CID) -> Snapshot:
     try:
         return snapshot.load(root, store.get)
     except (Missing, Malformed) as error:
-        raise UsageError(f"no snapshot {root} in {store.name}; see: pinfold snapshots") from error
+        if power(store, Named) is None:  # type: ignore[type-abstract]
+            raise UsageError(f"no snapshot {root} in {store.name}; see: pinfold snapshots") from error
+        why = f"it lacks block {error.name}" if isinstance(error, Missing) else str(error)
+        raise UsageError(f"no snapshot {root} can be read from {store.name}: {why}") from error
 
 
 def _latest(store: Store, repository: str, text: str, source_id: Callable[[str], str] | None) -> Snapshot:

@@ -1,9 +1,10 @@
 """Upload: plaintext chunks in, blocks in the store, refs out; bounded, in parallel, in order.
 
-    chunk() → workers: name, look up the tag, else seal → queue → one writer thread: store.put
+    chunk() → workers: name, look up the tag, else seal → queue → one writer thread: store.has, store.put
 
-BLAKE3, zstd, AES and SHA-256 release the interpreter's lock, so workers are threads.  At most
-IN_FLIGHT chunks are under way, and QUEUE blocks wait for the writer.
+BLAKE3, zstd, AES and SHA-256 release the interpreter's lock, so workers are threads.  At most three chunks
+for each worker are under way, and QUEUE blocks wait for the writer.  The writer asks for all blocks that
+wait at once: over 50 ms of delay one question for each would let 8 MB/s through.
 Crash rule: a ref given out means nothing until `flush` returned; only then may it be pinned.
 """
 
@@ -31,10 +32,15 @@ if TYPE_CHECKING:
     from pinfold.store.seam import Block, Store
 
 QUEUE: Final = 16
+# The writer asks the store for so many at once; they are let go one by one as they are put.
+_ASKED_AT_ONCE: Final = 32
 # put() returns, and so makes durable, at least this often: what a crash may cost.
 BATCH_BYTES: Final = 256 << 20
 _CHECK_ONE_IN: Final = 64
 _MOST_CONFIRMED: Final = 200_000
+
+_Item = tuple["CID", bytes, bool]
+"""A block, and whether it counts as data."""
 
 
 class Uploader:
@@ -48,12 +54,16 @@ class Uploader:
         *,
         check_all: bool = False,
         doubted: Callable[[bytes], bool] | None = None,
+        believed: Callable[[bytes], bool] | None = None,
     ) -> None:
         """`check_all`: open every block again before it is let go, not one in 64.
 
         `doubted`: whether the block with this digest is put even where the store claims to have it.
+        `believed`: whether a block that the cache knows is stored, for a store that is too far away to be
+        asked for each one; what it does not tell is sealed, and asked for with others.
         """
         self._doubted = doubted
+        self._believed = believed
         keep_buffers()
         self._store = store
         self._sealer = sealer
@@ -63,7 +73,7 @@ class Uploader:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pinfold-seal")
         self._most = 3 * workers
         self._slots = threading.BoundedSemaphore(self._most)
-        self._queue: queue.Queue[Block | threading.Event | None] = queue.Queue(QUEUE)
+        self._queue: queue.Queue[_Item | threading.Event | None] = queue.Queue(QUEUE)
         self._lock = threading.Lock()
         self._confirmed: set[bytes] = set()
         self._sealed = 0
@@ -86,7 +96,7 @@ class Uploader:
     def block(self, cid: CID, data: bytes) -> None:
         """Store a public node as it is."""
         self._raise_failure()
-        self._queue.put((cid, data))
+        self._queue.put((cid, data, False))
 
     def flush(self) -> None:
         """Return when everything given so far is durable.  Raises what storing raised."""
@@ -143,28 +153,29 @@ class Uploader:
             self._sealed += 1
             check = check or self._check_all or self._sealed % _CHECK_ONE_IN == 1
         ref, block = self._sealer.seal(data, key, check=check)
-        if not self._is_stored(ref.digest):
-            with self._lock:
-                twice = ref.digest in self._confirmed
-                self._confirm(ref.digest)
-                if not twice:
-                    self.new_blocks += 1
-                    self.new_bytes += len(block)
-            if not twice:
-                self._queue.put((ref.cid, block))
+        with self._lock:
+            twice = ref.digest in self._confirmed
+            self._confirm(ref.digest)
+        if not twice:
+            self._queue.put((ref.cid, block, True))
         self._cache.add_tag(tag, ref.digest, len(block))
         return ref
 
     def _is_stored(self, digest: bytes) -> bool:
-        """Whether the store has it, or this run has given it to the writer."""
+        """Whether the store has a block that the cache knows, or this run has given it to the writer."""
         with self._lock:
             if digest in self._confirmed:
                 return True
-        if (self._doubted is not None and self._doubted(digest)) or not self._store.has([CID.raw(digest)]):
+        if self._is_doubted(digest):
             return False
-        with self._lock:
-            self._confirm(digest)
-        return True
+        there = bool(self._store.has([CID.raw(digest)])) if self._believed is None else self._believed(digest)
+        if there:
+            with self._lock:
+                self._confirm(digest)
+        return there
+
+    def _is_doubted(self, digest: bytes) -> bool:
+        return self._doubted is not None and self._doubted(digest)
 
     def _confirm(self, digest: bytes) -> None:
         if len(self._confirmed) >= _MOST_CONFIRMED:
@@ -177,10 +188,10 @@ class Uploader:
         while not batch.stopped:
             try:
                 if self._failure is None:
-                    self._store.put(batch.blocks())
+                    self._store.put(self._missing(batch))
                 else:
                     # Nobody waits for a full queue: what comes after a failure is let fall.
-                    for _ in batch.blocks():
+                    for _ in batch.groups():
                         pass
             except BaseException as error:  # noqa: BLE001  # it is raised again in the thread that feeds us
                 self._failure = error
@@ -188,27 +199,55 @@ class Uploader:
                 batch.answer()
         batch.answer()
 
+    def _missing(self, batch: _Batch) -> Iterator[Block]:
+        """What of a batch the store lacks; data among it is counted."""
+        for group in batch.groups():
+            there = self._store.has([cid for cid, _, _ in group])
+            group.reverse()
+            while group:
+                cid, block, counts = group.pop()
+                if cid in there and not self._is_doubted(cid.digest):
+                    continue
+                if counts:
+                    self.new_blocks += 1
+                    self.new_bytes += len(block)
+                yield cid, block
+
 
 class _Batch:
     """The blocks between two flushes."""
 
-    def __init__(self, source: queue.Queue[Block | threading.Event | None]) -> None:
+    def __init__(self, source: queue.Queue[_Item | threading.Event | None]) -> None:
         self._source = source
         self._waiting: threading.Event | None = None
         self.stopped = False
 
-    def blocks(self) -> Iterator[Block]:
-        """Blocks until somebody waits for them, the batch is full, or it is time to stop."""
+    def groups(self) -> Iterator[list[_Item]]:
+        """All blocks that wait, again and again, until somebody waits for them, the batch is full, or it is time
+        to stop."""  # noqa: D209
         size = 0
         while self._waiting is None and not self.stopped and size < BATCH_BYTES:
-            item = self._source.get()
+            group = self._group()
+            size += sum(len(block) for _, block, _ in group)
+            if group:
+                yield group
+
+    def _group(self) -> list[_Item]:
+        """At least one block, if any is still to come before the end of the batch, and what waits behind it."""
+        group: list[_Item] = []
+        while len(group) < _ASKED_AT_ONCE:
+            try:
+                item = self._source.get(block=not group)
+            except queue.Empty:
+                break
             if item is None:
                 self.stopped = True
-            elif isinstance(item, threading.Event):
+                break
+            if isinstance(item, threading.Event):
                 self._waiting = item
-            else:
-                size += len(item[1])
-                yield item
+                break
+            group.append(item)
+        return group
 
     def answer(self) -> None:
         """Tell whoever waits that the blocks before are durable, or failed."""

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     [
         (["snapshots"], 2, "no repository given: use -r REPO"),
         (["snapshots", "-r", "nowhere"], 2, "is the disk mounted?"),
-        (["snapshots", "-r", "kubo+http://host"], 2, "does not speak yet"),
+        (["snapshots", "-r", "kubo+ftp://host"], 2, "kubo+http://HOST:PORT or kubo+https://HOST"),
+        (["snapshots", "-r", "kubo+http://me:secret@host"], 2, "an address holds no name and password"),
+        (["snapshots", "-r", "kubo+http://host?netwrok=3"], 2, "there is no option 'netwrok'"),
+        (["snapshots", "-r", "s3://bucket"], 2, "s3:// is no kind of store"),
         (["bakcup", "x"], 2, "did you mean backup?"),
         (["backup", "--exlude", "x"], 2, "--exclude"),
         (["backup"], 2, "give a PATH, the NAME of a source, or --all"),

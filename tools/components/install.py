@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Put the real programs that tests and benchmarks run against into a cache: `install.py kubo restic kopia borg`.
+"""Put the real programs that tests and benchmarks run against into a cache: `install.py kubo cluster restic`.
 
 Prints the path of each program on stdout; everything said to people goes to stderr. Needs nothing but Python itself.
 
 Go programs are built from the small module beside this file (`kubo/go.mod` and its kin: an exact version, a `tool`
-line, a committed `go.sum`) into `$PINFOLD_COMPONENTS` (default `~/.cache/pinfold-components`):
+line for each program, a committed `go.sum`) into `$PINFOLD_COMPONENTS` (default `~/.cache/pinfold-components`):
 
     built/kubo-v0.42.0-<hash of go.mod and go.sum>/ipfs    the program; a second run finds it and costs nothing
     bin/ipfs                                               a link to the one asked for last
     go-<hash of its lock>/                                 a Go tool chain, where the machine's is missing or too old
 
-Crash rule: a program is built under a passing name and renamed into place, so what lies under its name is whole. One
-lock per cache keeps two runs from building at once.
+Crash rule: the programs of a module are built in a folder of a passing name, which is renamed into place, so what lies
+under its name is whole. One lock per cache keeps two runs from building at once.
 """
 
 import fcntl
@@ -36,27 +36,27 @@ class CannotInstallError(Exception):
 
 
 @dataclass(frozen=True)
-class GoProgram:
-    """A program built from a Go module of its own: dependencies of two programs clash in one module."""
+class GoModule:
+    """Programs built from a Go module of their own: dependencies of two modules clash in one."""
 
     name: str
-    binary: str
 
     @property
-    def module(self) -> Path:
+    def folder(self) -> Path:
         """The folder of its go.mod and go.sum."""
         return HERE / self.name
 
     @property
-    def package(self) -> str:
-        """The package on the `tool` line."""
-        return self._said(r"^tool (\S+)$")
+    def packages(self) -> list[str]:
+        """The packages on the `tool` lines; each gives a program called as its last part."""
+        block = re.search(r"^tool \(\n(.*?)^\)$", self._text(), re.MULTILINE | re.DOTALL)
+        return block.group(1).split() if block else [self._said(r"^tool (\S+)$")]
 
     @property
     def version(self) -> str:
-        """The version required of the module that holds the package."""
+        """The version required of the module that holds the packages."""
         required: dict[str, str] = dict(re.findall(r"^\s+(\S+) (v\S+)", self._text(), re.MULTILINE))
-        holders = [path for path in required if f"{self.package}/".startswith(f"{path}/")]
+        holders = [path for path in required if f"{self.packages[0]}/".startswith(f"{path}/")]
         return required[max(holders, key=len)]
 
     @property
@@ -66,25 +66,31 @@ class GoProgram:
 
     @property
     def built(self) -> Path:
-        """Where the program lies once built; another version or another go.sum is another place."""
-        key = hashlib.sha256(self._text().encode() + (self.module / "go.sum").read_bytes()).hexdigest()[:12]
-        return cache() / "built" / f"{self.name}-{self.version}-{key}" / self.binary
+        """Where the programs lie once built; another version or another go.sum is another place."""
+        key = hashlib.sha256(self._text().encode() + (self.folder / "go.sum").read_bytes()).hexdigest()[:12]
+        return cache() / "built" / f"{self.name}-{self.version}-{key}"
+
+    @property
+    def programs(self) -> list[Path]:
+        """The programs once built."""
+        return [self.built / package.rpartition("/")[2] for package in self.packages]
+
+    @property
+    def is_built(self) -> bool:
+        """Whether all of them lie there."""
+        return all(program.exists() for program in self.programs)
 
     def _text(self) -> str:
-        return (self.module / "go.mod").read_text(encoding="utf-8")
+        return (self.folder / "go.mod").read_text(encoding="utf-8")
 
     def _said(self, line: str) -> str:
         found = re.search(line, self._text(), re.MULTILINE)
         if found is None:
-            raise CannotInstallError(f"{self.module / 'go.mod'}: no line {line}")
+            raise CannotInstallError(f"{self.folder / 'go.mod'}: no line {line}")
         return found.group(1)
 
 
-GO_PROGRAMS = {
-    "kubo": GoProgram("kubo", binary="ipfs"),
-    "restic": GoProgram("restic", binary="restic"),
-    "kopia": GoProgram("kopia", binary="kopia"),
-}
+GO_MODULES = {name: GoModule(name) for name in ("kubo", "cluster", "restic", "kopia")}
 
 
 def cache() -> Path:
@@ -134,27 +140,30 @@ def lock() -> Iterator[None]:
         yield
 
 
-def install_go_program(program: GoProgram) -> Path:
-    """Return the program's path, after building it where the cache has it not yet."""
-    built = program.built
-    if not built.exists():
+def install_go_module(module: GoModule) -> list[Path]:
+    """Return the paths of the module's programs, after building them where the cache has them not yet."""
+    if not module.is_built:
         with lock():
-            if not built.exists():  # the run just waited for may have made it
-                build(program, built)
-    link(cache() / "bin" / program.binary, built)
-    return cache() / "bin" / program.binary
+            if not module.is_built:  # the run just waited for may have made them
+                build(module)
+    names = [cache() / "bin" / program.name for program in module.programs]
+    for name, program in zip(names, module.programs, strict=True):
+        link(name, program)
+    return names
 
 
-def build(program: GoProgram, built: Path) -> None:
-    """Build one program; needs the lock."""
-    go = find_go(program.go)
-    say(f"building {program.name} {program.version} with {go}: takes minutes, the first time only")
-    built.parent.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{program.name}-", dir=built.parent.parent) as passing:
-        command = (go, "build", "-buildvcs=false", "-o", Path(passing) / program.binary, program.package)
-        run(*command, cwd=program.module, failing=f"building {program.name} failed")
-        built.parent.mkdir(exist_ok=True)
-        (Path(passing) / program.binary).rename(built)
+def build(module: GoModule) -> None:
+    """Build the programs of one module; needs the lock."""
+    go = find_go(module.go)
+    say(f"building {module.name} {module.version} with {go}: takes minutes, the first time only")
+    module.built.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{module.name}-", dir=module.built.parent) as passing:
+        made = Path(passing) / "programs"
+        made.mkdir()  # a folder that is there makes `go build -o` name the programs after their packages
+        failing = f"building {module.name} failed"
+        run(go, "build", "-buildvcs=false", "-o", made, *module.packages, cwd=module.folder, failing=failing)
+        shutil.rmtree(module.built, ignore_errors=True)  # where somebody took one of its programs away
+        made.rename(module.built)
 
 
 def find_go(oldest: tuple[int, ...]) -> Path:
@@ -211,12 +220,13 @@ def install_borg() -> Path:
 
 def main(names: list[str]) -> int:
     """Install the programs named; exit codes as everywhere: 0 fine, 1 failed, 2 usage."""
-    if not names or not set(names) <= {*GO_PROGRAMS, "borg"}:
-        say(f"usage: install.py NAME..., where a name is one of {', '.join(GO_PROGRAMS)}, borg")
+    if not names or not set(names) <= {*GO_MODULES, "borg"}:
+        say(f"usage: install.py NAME..., where a name is one of {', '.join(GO_MODULES)}, borg")
         return 2
     try:
         for name in names:
-            print(install_borg() if name == "borg" else install_go_program(GO_PROGRAMS[name]), flush=True)
+            paths = [install_borg()] if name == "borg" else install_go_module(GO_MODULES[name])
+            print(*paths, sep="\n", flush=True)
     except CannotInstallError as error:
         say(str(error))
         return 1

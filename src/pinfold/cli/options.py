@@ -48,7 +48,14 @@ def _global(*names: str, **attributes: Any) -> click.Option:  # noqa: ANN401  # 
 
 
 GLOBAL: Final = [
-    _global("-r", "--repository", metavar="REPO", help="Where the repository is: a folder. [PINFOLD_REPOSITORY]"),
+    _global(
+        "-r",
+        "--repository",
+        "--repo",
+        metavar="REPO",
+        help="Where the repository is: a folder, kubo+http://, cluster+http://, psa+https://, gateway+https://."
+        " [PINFOLD_REPOSITORY]",
+    ),
     _global("--repository-id", metavar="ID", help="Which repository, where a store holds several."),
     _global(
         "--identity", metavar="FILE", multiple=True, help="age identity or SSH key that opens it. [PINFOLD_IDENTITY]"

@@ -4,7 +4,18 @@
 """
 
 from pinfold.config.load import load
-from pinfold.config.settings import Policy, SecretSource, Settings, SourceSettings
+from pinfold.config.settings import Access, Policy, SecretSource, Settings, SourceSettings
 from pinfold.config.values import Duration, duration, seconds, size
 
-__all__ = ["Duration", "Policy", "SecretSource", "Settings", "SourceSettings", "duration", "load", "seconds", "size"]
+__all__ = [
+    "Access",
+    "Duration",
+    "Policy",
+    "SecretSource",
+    "Settings",
+    "SourceSettings",
+    "duration",
+    "load",
+    "seconds",
+    "size",
+]

@@ -28,12 +28,19 @@ _TOP: Final = (
     "host",
     "mirrors",
     "min_copies",
+    "max_copies",
     "checkpoint",
     "check_all",
     "passphrase",
     "passphrase_file",
     "passphrase_command",
+    "token",
+    "token_file",
+    "token_command",
+    "ca_file",
 )
+TABLES: Final = ("sources", "stores")
+SECRETS: Final = ("passphrase", "token")
 KEYS: Final = (*_TOP, *(f"keep_{one}" for one in _KEEP))
 _MAX_BYTES: Final = 1 << 20
 # What stands between the values of a list in the environment; None: white space, for addresses hold colons.
@@ -148,12 +155,12 @@ def read_dotenv(cwd: Path, mistakes: list[str]) -> list[dotenv.Line]:
 
 
 def from_toml(table: Table, cwd: Place, mistakes: list[str]) -> Layer:
-    """The file as a layer: [keep] flattened, sources left to others, what is unknown told."""
+    """The file as a layer: [keep] flattened, other tables left to others, what is unknown told."""
     place = Place(table.path.parent, cwd.home) if table.path else cwd
     found: dict[str, object] = {}
     names: dict[str, str] = {}
     for key, value in table.document.items():
-        if key == "sources":
+        if key in TABLES:
             continue
         if key == "keep" and isinstance(value, dict):
             for part, count in value.items():
@@ -163,12 +170,12 @@ def from_toml(table: Table, cwd: Place, mistakes: list[str]) -> Layer:
                     mistakes.append(_unknown(f"{table.path}: keep.{part}", closest(part, _KEEP)))
         elif key == "keep":
             mistakes.append(f"{table.path}: keep: is no table; write [keep]")
-        elif key == "passphrase":
-            mistakes.append(f"{table.path}: passphrase: has no place here; use passphrase_file or passphrase_command")
+        elif key in SECRETS:
+            mistakes.append(f"{table.path}: {key}: has no place here; use {key}_file or {key}_command")
         elif key in _TOP:
             found[key], names[key] = value, f"{table.path}: {key}"
         else:
-            mistakes.append(_unknown(f"{table.path}: {key}", closest(key, (*_TOP, "keep", "sources"))))
+            mistakes.append(_unknown(f"{table.path}: {key}", closest(key, (*_TOP, "keep", *TABLES))))
     return Layer(found, names, place, table.commands)
 
 

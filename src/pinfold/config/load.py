@@ -7,12 +7,12 @@ Files that merely lie in the working folder may set everything but programs to r
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pinfold.config import layers, values
-from pinfold.config.settings import Policy, SecretSource, Settings
+from pinfold.config.secrets import read_access, secret_of
+from pinfold.config.settings import Access, Policy, Settings
 from pinfold.config.sources import read_sources
 from pinfold.config.values import Place
 from pinfold.errors import ConfigError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pinfold.config.layers import Layer, Table
+    from pinfold.config.settings import SecretSource
 
-_SECRET: Final = ("passphrase", "passphrase_file", "passphrase_command")
 T = TypeVar("T")
 
 
@@ -79,18 +79,24 @@ class _Reader:
             self._mistakes.append(
                 f"{self._name('min_copies')}: {copies} copies need {copies - 1} mirrors, there are {len(mirrors)}"
             )
+        most = self._pick("max_copies", _count_or_none, None)
+        if most is not None and most < copies:
+            self._mistakes.append(f"{self._name('max_copies')}: {most} are fewer than min_copies, which is {copies}")
+        repository = self._pick_at("repository", values.repository, None)
         return Settings(
             cache=cache or Path(),
             config_dir=config_dir or Path(),
             config_file=table.path,
-            repository=self._pick_at("repository", values.repository, None),
+            repository=repository,
             repository_id=self._pick("repository_id", values.repository_id, None),
             identity=self._pick_at("identity", values.paths, ()),
             agent_key=self._pick_at("agent_key", values.path, None),
-            passphrase=self._secret(),
+            passphrase=self._secret("passphrase"),
             host=self._pick("host", values.text, None),
             mirrors=mirrors,
+            access=self._access(table, repository),
             min_copies=copies,
+            max_copies=most,
             checkpoint=self._pick("checkpoint", values.seconds, 300),
             check_all=self._pick("check_all", values.yes_or_no, default=False),
             keep=self._policy(),
@@ -122,43 +128,30 @@ class _Reader:
     def _name(self, key: str) -> str:
         return next((layer.names[key] for layer in reversed(self._layers) if key in layer.values), key)
 
-    def _secret(self) -> SecretSource | None:
+    def _access(self, table: Table, repository: str | None) -> dict[str, Access]:
+        """By REPO; what stands at the top is the repository's own."""
+        place = self._layers[0].place
+        found = read_access(table.document.get("stores", {}), place, table, self._mistakes)
+        token, ca_file = self._secret("token"), self._pick_at("ca_file", values.path, None)
+        if repository is not None and (token is not None or ca_file is not None):
+            before = found.get(repository, Access())
+            found[repository] = Access(token or before.token, ca_file or before.ca_file)
+        return found
+
+    def _secret(self, what: str) -> SecretSource | None:
         picked = None
         for layer in self._layers:
-            keys = [key for key in _SECRET if key in layer.values]
-            if len(keys) > 1:
-                both = " and ".join(layer.names[key] for key in keys)
-                self._mistakes.append(f"{both}: say in one way where the passphrase is, not in {len(keys)}")
-            elif keys:
-                try:
-                    picked = _source_of(keys[0], layer)
-                except ValueError as error:
-                    self._mistakes.append(f"{layer.names[keys[0]]}: {error}")
+            try:
+                source = secret_of(what, layer)
+            except ValueError as error:
+                self._mistakes.append(str(error))
+            else:
+                picked = source or picked
         return picked
 
 
-def _source_of(key: str, layer: Layer) -> SecretSource:
-    value, origin = layer.values[key], layer.names[key]
-    if key == "passphrase_file":
-        return SecretSource("file", (str(values.path(value, layer.place)),), origin)
-    if key == "passphrase":
-        if not isinstance(value, str):
-            raise ValueError("it is no text")
-        return SecretSource("value", (value,), origin)
-    if not layer.commands:
-        # Whoever fetched a folder from elsewhere did not ask for the programs that its files name.
-        raise ValueError(
-            "a file that merely lies in the working folder names no program to run; say it in the environment,"
-            " in the user's own pinfold.toml, or name the file with --config"
-        )
-    try:
-        argv = shlex.split(value) if isinstance(value, str) else list(values.texts(value))
-    except ValueError:
-        # The command may hold a secret, so it is not repeated.
-        raise ValueError("it is no command; mind its quotes") from None
-    if not argv:
-        raise ValueError("it is empty")
-    return SecretSource("command", tuple(argv), origin)
+def _count_or_none(value: object) -> int | None:
+    return values.count(value)
 
 
 def _home(environ: Mapping[str, str]) -> Path | None:

@@ -54,6 +54,14 @@ class SecretSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """What opens a far store: a token, and the certificates its server's own must come from."""
+
+    token: SecretSource | None = None
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSettings:
     """A source as the file describes it.
 
@@ -105,7 +113,8 @@ class Settings:
     """Everything that can be set.  Paths are absolute; addresses may hold secrets and are not printed.
 
     `repository`: REPO; `repository_id`: 16 hex, where a store holds several; `mirrors`: further REPOs;
-    `min_copies`: how many stores must prove a pin before a snapshot is safe; `checkpoint`: seconds.
+    `access`: by REPO; `min_copies`: how many stores must prove a pin before a snapshot is safe;
+    `max_copies`: how many there shall be at most, None for as many as there are stores; `checkpoint`: seconds.
     """
 
     cache: Path
@@ -118,7 +127,9 @@ class Settings:
     passphrase: SecretSource | None = None
     host: str | None = None
     mirrors: tuple[str, ...] = field(default=(), repr=False)
+    access: dict[str, Access] = field(default_factory=dict, repr=False)
     min_copies: int = 1
+    max_copies: int | None = None
     checkpoint: int = 300
     check_all: bool = False
     keep: Policy = Policy()

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING
 
 from pinfold.errors import Corrupt, Missing, StoreError
 from pinfold.store.layers import power
-from pinfold.store.seam import HasCopies, Heals
+from pinfold.store.seam import Far, HasCopies, Heals
 
 if TYPE_CHECKING:
     from pinfold.ipld.cid import CID
     from pinfold.store.seam import Store
+
+
+def at_once(store: Store) -> int:
+    """How many calls should be under way together: 1 for a store that is near, the most of its copies for several."""
+    far = power(store, Far)  # type: ignore[type-abstract]
+    if far is not None:
+        return max(1, far.at_once)
+    able = power(store, HasCopies)  # type: ignore[type-abstract]
+    return 1 if able is None else max(map(at_once, able.copies()), default=1)
 
 
 class Copies:

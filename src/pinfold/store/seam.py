@@ -53,15 +53,26 @@ class CopyStatus:
 
 @dataclass(frozen=True, slots=True)
 class PinStatus:
-    """All copies of one pin."""
+    """All copies of one pin.  `wanted`: how many must prove it for the root to be safe; None: all of them."""
 
     root: CID
     copies: tuple[CopyStatus, ...]
+    wanted: int | None = None
 
     @property
     def pinned(self) -> int:
         """How many copies prove their pin."""
         return sum(copy.state is PinState.PINNED for copy in self.copies)
+
+    @property
+    def due(self) -> int:
+        """How many copies must prove their pin."""
+        return len(self.copies) if self.wanted is None else self.wanted
+
+    @property
+    def short(self) -> bool:
+        """Whether fewer copies prove their pin than must."""
+        return self.pinned < self.due
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +137,8 @@ class Store(Protocol):
         pinning it again renames it.  Names need not be unique.  `replaces`: a root whose pin is
         dropped in the same step (and need not be looked at again, where that saves work); it is no
         error if it is not pinned.  Raises Incomplete with what is missing, and then pins nothing.
+        A store of several peers returns as soon as enough of them prove it, or after its time with a
+        status that is `short` and tells which peer lacks it; it raises Unavailable where none proves it.
         """
 
     def unpin(self, roots: Iterable[CID]) -> None:
@@ -174,3 +187,30 @@ class Heals(Protocol):
 
     def replace(self, block: Block) -> None:
         """Store `block` even though one of that name is there; durable when it returns."""
+
+
+@runtime_checkable
+class Far(Protocol):
+    """A store behind a network: single questions are dear, many at once are cheap."""
+
+    @property
+    def at_once(self) -> int:
+        """How many calls of `get` should be under way at the same time."""
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """A store that takes no blocks: `pin` makes it fetch them from elsewhere.  Its `put` raises Refused."""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The multiaddresses or URLs it is told to fetch from."""
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A store that has no list of pins: whoever asks it must know the snapshot's root."""
+
+    @property
+    def roots(self) -> tuple[CID, ...]:
+        """The roots of the snapshots that are asked about."""

@@ -1,0 +1,153 @@
+"""Where blocks can be fetched from: URLs, and the multiaddresses of HTTP servers.
+
+A service that connects to wherever a stranger says can be turned against its own network.  So addresses
+are looked at twice: as they are written, and once connected, before a byte is sent: names that point inwards
+are caught wherever and however often they are resolved.  Behind a proxy, that one's rules hold instead.
+
+Source: the multiaddr protocol table; https://specs.ipfs.tech/http-gateways/trustless-gateway/
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote, urlsplit
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NewConnectionError
+
+from pinfold.store.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SILENCE: Final = 20.0
+_HOSTS: Final = ("dns", "dns4", "dns6", "ip4", "ip6")
+# Networks that lead to IPv4 addresses written inside of IPv6 ones.
+_TRANSLATED: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+
+
+def url_of(origin: str) -> str | None:
+    """The base URL of an origin; None for what is no HTTP server, as the address of a libp2p peer.
+
+    Raises ValueError, with the reason, for a URL that makes no sense.
+    """
+    if origin.startswith("/"):
+        return _from_multiaddr(origin)
+    try:
+        parts = urlsplit(origin)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("is no URL") from error
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError("is neither http://…, https://…, nor a multiaddress")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("is a URL with a password, a query or a fragment")
+    return origin.rstrip("/")
+
+
+def multiaddr_of(url: str) -> str:
+    """The multiaddress of an HTTP server.  Raises ValueError."""
+    found = urlsplit(url_of(url) or "")
+    host = found.hostname or ""
+    try:
+        kind = f"ip{ipaddress.ip_address(host).version}"
+    except ValueError:
+        kind = "dns"
+    port = found.port or (443 if found.scheme == "https" else 80)
+    path = found.path.strip("/")
+    return f"/{kind}/{host}/tcp/{port}/{found.scheme}" + (f"/http-path/{quote(path, safe='')}" if path else "")
+
+
+def _from_multiaddr(address: str) -> str | None:
+    """As /dns4/HOST/tcp/443/https, /ip4/…/tcp/…/http, /dns/HOST/tcp/443/tls/http, maybe with /http-path/… behind."""
+    kind, host, tcp, port, *rest = [*address.split("/")[1:], "", "", "", ""]
+    rest = [part for part in rest if part]
+    if kind not in _HOSTS or tcp != "tcp" or not host or not port.isascii() or not port.isdigit():
+        return None
+    tls = rest[:1] == ["tls"]
+    if tls:
+        rest = rest[3:] if rest[1:2] == ["sni"] else rest[1:]
+    if rest[:1] not in (["http"], ["https"]) or int(port[:6]) > 0xFFFF:
+        return None
+    scheme = "https" if tls else rest[0]
+    path = f"/{unquote(rest[2]).strip('/')}" if rest[1:2] == ["http-path"] and len(rest) > 2 else ""
+    shown = f"[{host}]" if kind == "ip6" else host
+    return url_of(f"{scheme}://{shown}:{int(port)}{path}")
+
+
+def is_public(host: str) -> bool:
+    """Whether an address is one of the whole internet; names that stand for this machine are not, others may be."""
+    name = host.strip("[]").rstrip(".").lower()
+    try:
+        found = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        # Resolvers read 127.1 and 0x7f000001 as addresses, which no name of a public server looks like.
+        last = name.rpartition(".")[2]
+        return bool(name) and "." in name and not last[:1].isdigit() and last not in {"localhost", "local", "internal"}
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        elif found.sixtofour or found.teredo or any(found in network for network in _TRANSLATED):
+            return False
+    return found.is_global and not found.is_multicast
+
+
+def usable(origins: Iterable[str], *, private: bool) -> tuple[list[str], list[str]]:
+    """The base URLs among these, each once, and for each URL that will not do the reason.
+
+    `private`: whether addresses of this machine and its networks will do.  Peers of libp2p are passed over.
+    """
+    urls: dict[str, None] = {}
+    wrong: list[str] = []
+    for origin in origins:
+        try:
+            url = url_of(origin)
+        except ValueError as error:
+            wrong.append(f"{origin} {error}")
+            continue
+        if url is None:
+            continue
+        if private or is_public(urlsplit(url).hostname or ""):
+            urls[url] = None
+        else:
+            wrong.append(f"{origin} is an address of a private network")
+    return list(urls), wrong
+
+
+def client(url: str, *, private: bool, connections: int) -> Client:
+    """A client of this server that, unless `private`, talks to public addresses only."""
+    kind = Client if private else PublicClient
+    return kind(url, timeout=SILENCE, connections=connections)
+
+
+class _Guarded:
+    """A connection that ends before a byte is sent when it leads to a private network."""
+
+    def _new_conn(self) -> socket.socket:
+        made: socket.socket = super()._new_conn()  # type: ignore[misc]
+        peer = str(made.getpeername()[0])
+        if not is_public(peer):
+            made.close()
+            # No word of the address: how inner names resolve is nobody's business.
+            raise NewConnectionError(self, "its name leads to a private network")  # type: ignore[arg-type]
+        return made
+
+
+class _GuardedHTTP(_Guarded, HTTPConnection):
+    pass
+
+
+class _GuardedHTTPS(_Guarded, HTTPSConnection):
+    pass
+
+
+class PublicClient(Client):
+    """A client that lets itself be led to public addresses only."""
+
+    def __init__(self, url: str, **how: Any) -> None:  # noqa: ANN401  # as Client takes them
+        super().__init__(url, **how)
+        if self._pool.proxy is None:
+            https = self._pool.scheme == "https"
+            self._pool.ConnectionCls = _GuardedHTTPS if https else _GuardedHTTP  # type: ignore[assignment]

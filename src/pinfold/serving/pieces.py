@@ -1,0 +1,52 @@
+"""The body of an answer, taken from its iterator piece by piece, each on a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A change of threads costs 0.1 ms: pieces of 1 KiB one by one were 9 MB/s.  What comes quickly is taken together.
+_ENOUGH: Final = 64 << 10
+_QUICKLY: Final = 0.005
+
+
+class Pieces:
+    """An iterator and its end.  `take` and `close` may come from several threads, and wait for each other."""
+
+    def __init__(self, body: Iterator[bytes]) -> None:
+        self._body = body
+        self._lock = threading.Lock()
+        self._ended = False
+        self._begun = False
+
+    def take(self) -> bytes:
+        """The next bytes; none at the end.  Raises what the iterator raises.
+
+        The first piece comes alone, so that nobody waits for the second to see the beginning.
+        """
+        with self._lock:
+            taken: list[bytes] = []
+            size, until = 0, time.monotonic() + _QUICKLY
+            while not self._ended:
+                piece = next(self._body, None)
+                if piece is None:
+                    self._ended = True
+                elif piece:
+                    taken.append(piece)
+                    size += len(piece)
+                    if not self._begun or size >= _ENOUGH or time.monotonic() > until:
+                        break
+            self._begun = True
+            return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def close(self) -> None:
+        """Close the iterator, if it can be.  Raises what its clean-up raises."""
+        with self._lock:
+            self._ended = True
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()

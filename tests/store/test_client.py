@@ -1,0 +1,227 @@
+"""The HTTP client: whatever a server does, a call ends, with the bytes, or with an error of stores."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pinfold.errors import Full, Refused, StoreError, Unavailable
+from pinfold.seal.secret import Secret
+from pinfold.store.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Serve = Callable[[http.server.BaseHTTPRequestHandler], None]
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    serve: Serve
+
+    def do_POST(self) -> None:
+        """Whatever the test wants."""
+        try:
+            type(self).serve(self)
+        except OSError:
+            self.close_connection = True
+
+    do_GET = do_POST  # noqa: N815  # the name that http.server calls
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[[Serve], str]]:
+    """Starts a server that answers as it is told; gives its address."""
+    started: list[http.server.ThreadingHTTPServer] = []
+
+    def serve(how: Serve) -> str:
+        handler = type("Handler", (_Handler,), {"serve": staticmethod(how)})
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.daemon_threads = True
+        started.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield serve
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+def answer(handler: http.server.BaseHTTPRequestHandler, status: int, body: bytes, length: int | None = None) -> None:
+    """A whole answer."""
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body) if length is None else length))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def _chunk(handler: http.server.BaseHTTPRequestHandler, data: bytes) -> None:
+    handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+
+def _endless(data: bytes) -> Serve:
+    def serve(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        while True:
+            _chunk(handler, data)
+
+    return serve
+
+
+def _drip(handler: http.server.BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "100000")
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b"x")
+        time.sleep(0.02)
+
+
+def test_what_is_sent(serving: Callable[[Serve], str]) -> None:
+    """Path, query, token and a streamed body arrive as they were given, and connections are used again."""
+    seen: list[tuple[str, str, bytes, object]] = []
+
+    def serve(handler: http.server.BaseHTTPRequestHandler) -> None:
+        body = b""
+        while size := int(handler.rfile.readline(), 16):
+            body += handler.rfile.read(size + 2)[:-2]
+        handler.rfile.readline()
+        seen.append((handler.path, handler.headers["Authorization"], body, handler.client_address))
+        answer(handler, 200, b'{"a": 1}')
+
+    client = Client(serving(serve) + "/base/", authorization=Secret(b"Bearer t"))
+    for _ in range(2):
+        found = client.json("POST", "/a b", [("name", "x/y&z"), ("name", "ü")], body=iter([b"one", b"two"]))
+        assert {"a": 1} == found
+    client.close()
+    assert ("/base/a%20b?name=x%2Fy%26z&name=%C3%BC", "Bearer t", b"onetwo") == seen[0][:3]
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "told"),
+    [
+        (403, b"no", Refused, "403: no; look at its token"),
+        (404, b"", Refused, "answers 404$"),
+        (500, b'{"Message": "it is\\nbroken"}', Unavailable, "500: it is broken"),
+        (500, b'{"Message": "write x: no space left on device"}', Full, "no space left"),
+        (507, b"", Full, "507"),
+        (400, b'{"error": {"reason": "BAD", "details": "cid"}}', Refused, "BAD cid"),
+        (302, b"elsewhere", Refused, "302"),
+        (503, b"\x1b[31m\xff" * 5000, Unavailable, r"503: \?\[31m"),
+    ],
+)
+def test_failures(serving: Callable[[Serve], str], status: int, body: bytes, kind: type[StoreError], told: str) -> None:
+    """A status becomes the error it stands for, with what the server said on one printable line."""
+    client = Client(serving(lambda handler: answer(handler, status, body)))
+    with pytest.raises(kind, match=told) as failed:
+        client.call("GET", "/")
+    client.close()
+    assert len(str(failed.value)) < 700
+    assert str(failed.value).isprintable()
+
+
+def test_the_rules_of_a_kind(serving: Callable[[Serve], str]) -> None:
+    """A store's own rules decide what a status stands for."""
+    client = Client(
+        serving(lambda handler: answer(handler, 500, b"not here")),
+        failure=lambda status, text: Full(f"{status} {text}"),
+    )
+    with pytest.raises(Full, match=r"^500 not here$"):
+        client.call("GET", "/")
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("serve", "kind", "told"),
+    [
+        (_endless(b"x" * 1000), Refused, "more than the 5000 bytes"),
+        (_drip, Unavailable, "too slowly"),
+        (lambda _: time.sleep(2), Unavailable, "does not answer"),
+        (lambda handler: handler.wfile.write(b"garbage\r\n\r\n"), Unavailable, "does not answer"),
+        (lambda handler: answer(handler, 200, b"short", 1000), Unavailable, "broke off"),
+    ],
+)
+def test_bad_answers(serving: Callable[[Serve], str], serve: Serve, kind: type[StoreError], told: str) -> None:
+    """Endless, slow, silent, garbled and short answers end within their time."""
+
+    def once(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        serve(handler)
+
+    client = Client(serving(once), timeout=0.5)
+    began = time.monotonic()
+    with pytest.raises(kind, match=told):
+        client.call("GET", "/", most=5000)
+    client.close()
+    assert time.monotonic() - began < 5
+
+
+def test_lines(serving: Callable[[Serve], str]) -> None:
+    """Values come as they arrive, one on each line; a line without end is refused."""
+
+    def serve(handler: http.server.BaseHTTPRequestHandler) -> None:
+        if handler.path == "/endless":
+            _endless(b"x" * 100_000)(handler)
+        answer(handler, 200, b'{"a": 1}\n\n[2]\n"three"')
+
+    client = Client(serving(serve))
+    with client.open("GET", "/") as stream:
+        assert [{"a": 1}, [2], "three"] == list(stream.lines())
+    with pytest.raises(Refused, match="a line longer than"), client.open("GET", "/endless") as stream:
+        list(stream.lines())
+    client.close()
+
+
+@pytest.mark.parametrize("text", [b"<html>", b"[" * 100_000, b"\xff", b""])
+def test_no_json(serving: Callable[[Serve], str], text: bytes) -> None:
+    """What is no JSON is refused with a question."""
+    client = Client(serving(lambda handler: answer(handler, 200, text)))
+    with pytest.raises(Refused, match="is this the right address"):
+        client.json("GET", "/")
+    client.close()
+
+
+def test_an_early_no(serving: Callable[[Serve], str]) -> None:
+    """A server that refuses in the middle of an upload is understood."""
+
+    def serve(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        handler.rfile.read(100)
+        answer(handler, 403, b"not you")
+
+    client = Client(serving(serve))
+    with pytest.raises((Refused, Unavailable)):
+        client.call("POST", "/", body=(b"x" * 65536 for _ in range(1000)))
+    client.close()
+
+
+def test_a_source_that_fails(serving: Callable[[Serve], str]) -> None:
+    """An error of whatever gives the body passes as it is, even if it looks like one of the network."""
+
+    def body() -> Iterator[bytes]:
+        yield b"x"
+        raise OSError(5, "the disk is broken")
+
+    client = Client(serving(lambda handler: handler.rfile.read(10_000) and None))
+    with pytest.raises(OSError, match="the disk is broken"):
+        client.call("POST", "/", body=body())
+    client.close()
+
+
+def test_nobody_there() -> None:
+    """A port where nobody listens is told with its address and the reason."""
+    client = Client("http://127.0.0.1:9")
+    with pytest.raises(Unavailable, match=r"^http://127.0.0.1:9 does not answer \(Connection refused\)$"):
+        client.call("GET", "/")
+    client.close()
