@@ -19,6 +19,7 @@ from pinfold.cache import Kept
 from pinfold.clock import rfc3339
 from pinfold.errors import Incomplete, KeyFailure, Missing, StoreError
 from pinfold.ipld import CID
+from pinfold.ipld.cid import RAW
 from pinfold.snapshot import Header, Manifest
 from pinfold.sources.seam import Previous
 from pinfold.store.copies import at_once
@@ -131,10 +132,10 @@ def check_agent(agent: AgentKey, keyring: Keyring) -> None:
 
 def _doubted(error: Incomplete) -> Callable[[bytes], bool]:
     """Whether a block is put again whatever the store says of it."""
-    if len(error.missing) >= _MOST_MISSING:
-        return lambda _: True  # there may be more than were told
-    missing = frozenset(CID.parse(str(one)).digest for one in error.missing)
-    return missing.__contains__
+    missing = [CID.parse(str(one)) for one in error.missing]
+    if len(missing) >= _MOST_MISSING or any(one.codec != RAW for one in missing):
+        return lambda _: True  # there may be more than were told, and below a missing node nobody looked
+    return frozenset(one.digest for one in missing).__contains__
 
 
 class _Run:

@@ -34,8 +34,8 @@ PREFIX: Final = "pinfold/"
 _KEYRING: Final = "keyring"
 _SHORTEST: Final = 4
 _NO_LIST: Final = (
-    "{} has no list of pins, so it cannot tell which snapshots there are: name one by its whole CID, to restore, ls,"
-    " find, diff, verify or export it"
+    "{} has no list of pins, so it cannot tell which snapshots there are: name one by its whole CID to restore, ls,"
+    " find, diff, verify or export it; for all else use a store that keeps the pins"
 )
 
 
@@ -268,6 +268,11 @@ def _latest(store: Store, repository: str, text: str, source_id: Callable[[str],
         except KeyFailure as error:
             forged = forged or error  # whoever may pin can pin anything; what is not signed for is no snapshot of ours
     raise forged or KeyFailure(f"no snapshot in {store.name} is signed by an agent of the repository")
+
+
+def is_cid(text: str) -> bool:
+    """Whether a text is a whole CID."""
+    return _whole(text) is not None
 
 
 def _whole(text: str) -> CID | None:

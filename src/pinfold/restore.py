@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 _WRITERS: Final = 2
 # Pages whose files may be under way at once: enough that no worker waits at a page's end.
 _PAGES_AHEAD: Final = 2
+# From afar: until there is work for each block that should be under way, but not all of a large index.
+_PAGES_AHEAD_FAR: Final = 8
 # Files that share a bundle are written by one task; a task of this many keeps both writers busy.
 _GROUP: Final = 64
+_GROUP_FAR: Final = 1 << 20
 MOST_TOLD: Final = 1000
 
 
@@ -150,18 +153,34 @@ class Restore:
         files is in the result.
         """
         _check(self._manifest, self._choice)
-        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="pinfold-restore") as pool:
-            waiting: deque[_Waiting] = deque()
-            for page in self._reader.pages(self._manifest.index, self._lost):
-                waiting.append(self._page(page, pool))
-                while len(waiting) > _PAGES_AHEAD:
-                    self._settle(waiting.popleft())
-            while waiting:
-                self._settle(waiting.popleft())
+        # A writer for each block under way: most of them wait for one at any moment.
+        writers = max(_WRITERS, self._reader.at_once)
+        with ThreadPoolExecutor(writers, thread_name_prefix="pinfold-restore") as pool:
+            try:
+                self._work(pool)
+            except BaseException as error:
+                self._failure = self._failure or error
+                self._reader.close()  # those who wait for a block must not hold back who wants to end
+                raise
         if self._cleaning is not None:
             self._remove(self._cleaning.rest())
         self._target.finish()
         return self._result
+
+    def _work(self, pool: ThreadPoolExecutor) -> None:
+        waiting: deque[_Waiting] = deque()
+        for page in self._reader.pages(self._manifest.index, self._lost):
+            waiting.append(self._page(page, pool))
+            while self._has_enough(waiting):
+                self._settle(waiting.popleft())
+        while waiting:
+            self._settle(waiting.popleft())
+
+    def _has_enough(self, waiting: deque[_Waiting]) -> bool:
+        if not self._reader.at_once:
+            return len(waiting) > _PAGES_AHEAD
+        tasks = sum(len(page.tasks) for page in waiting)
+        return len(waiting) > _PAGES_AHEAD_FAR or (len(waiting) > 1 and tasks > 4 * self._reader.at_once)
 
     def _page(self, page: Page, pool: ThreadPoolExecutor) -> _Waiting:
         """Make what needs no content, and hand files to the writers."""
@@ -182,8 +201,9 @@ class Restore:
                     bundles.setdefault(entry.content.ref, []).append((path, entry))
                 else:
                     tasks.append(pool.submit(self._guard, self._write_large, path, entry))
+        most = _GROUP_FAR if self._reader.at_once else _GROUP
         for ref, files in bundles.items():
-            groups = (files[start : start + _GROUP] for start in range(0, len(files), _GROUP))
+            groups = (files[start : start + most] for start in range(0, len(files), most))
             tasks.extend(pool.submit(self._guard, self._write_small, ref, group) for group in groups)
         return _Waiting(tasks, links, [] if self._cleaning is None else self._cleaning.complete())
 
@@ -231,16 +251,17 @@ class Restore:
         if not needed:
             return
         try:
-            plain = self._reader.bundle(ref).result()
-        except DAMAGE as error:
+            with self._reader.bundle(ref) as plain:
+                self._write_slices(memoryview(plain), needed)
+        except DAMAGE as error:  # what else goes wrong with the target passes through
             for path, _ in needed:
                 self._damage(path, error)
-            return
-        view = memoryview(plain)
-        for path, entry in needed:
+
+    def _write_slices(self, bundle: memoryview, files: list[tuple[bytes, Entry]]) -> None:
+        for path, entry in files:
             if isinstance(entry.content, Slice):
                 start = entry.content.offset
-                if self._target.write_file(path, entry, (view[start : start + entry.size],)):
+                if self._target.write_file(path, entry, (bundle[start : start + entry.size],)):
                     self._count(path, entry.size)
 
     def _write_large(self, path: bytes, entry: Entry) -> None:
@@ -259,7 +280,8 @@ class Restore:
     def _content(self, entry: Entry) -> Iterator[bytes]:
         content = entry.content
         if isinstance(content, Slice):
-            yield self._reader.bundle(content.ref).result()[content.offset : content.offset + entry.size]
+            with self._reader.bundle(content.ref) as plain:
+                yield plain[content.offset : content.offset + entry.size]
         elif isinstance(content, Chunks):
             yield from self._reader.stream(content.refs)
         elif isinstance(content, Tree):

@@ -206,7 +206,9 @@ class Uploader:
             group.reverse()
             while group:
                 cid, block, counts = group.pop()
-                if cid in there and not self._is_doubted(cid.digest):
+                # What hangs below a doubted node nobody told: in doubt all nodes are put.
+                doubted = self._is_doubted(cid.digest) if counts else self._doubted is not None
+                if cid in there and not doubted:
                     continue
                 if counts:
                     self.new_blocks += 1
@@ -223,8 +225,7 @@ class _Batch:
         self.stopped = False
 
     def groups(self) -> Iterator[list[_Item]]:
-        """All blocks that wait, again and again, until somebody waits for them, the batch is full, or it is time
-        to stop."""  # noqa: D209
+        """What waits, again and again, until somebody waits for it, the batch is full, or it is time to stop."""
         size = 0
         while self._waiting is None and not self.stopped and size < BATCH_BYTES:
             group = self._group()

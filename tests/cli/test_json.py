@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ENTRY = "gid link mode mtime mtime_ns path size target type uid"
 SOURCE = (
-    "bytes copies error files folders id new_blocks new_bytes notes others outcome path problem_count problems"
+    "bytes copies error files folders id new_blocks new_bytes notes others outcome path places problem_count problems"
     " read_bytes root seconds short_of_copies source"
 )
 SNAPSHOT = (
@@ -32,6 +32,14 @@ KEYS: dict[str, tuple[str, dict[str, str]]] = {
         {"sources": SOURCE},
     ),
     "snapshots": ("damaged repository snapshots", {"snapshots": SNAPSHOT}),
+    "status": (
+        "repository safe snapshots",
+        {"snapshots": "copies finished id kind places root short source source_id wanted"},
+    ),
+    "replicate --to COPY --create": (
+        "dry_run main notes repository stores unreachable",
+        {"stores": "beyond blocks bytes pins stopped store"},
+    ),
     "ls latest": ("entries path snapshot", {"entries": ENTRY}),
     "find passwd": ("damaged matches pattern", {"matches": f"{ENTRY} snapshot source"}),
     "diff latest latest": ("after before changes counts", {}),
@@ -68,6 +76,7 @@ def words_for(tree: Path, tmp_path: Path, identity: tuple[str, Path]) -> dict[st
         "TREE": str(tree),
         "BACK": str(tmp_path / "back"),
         "CAR": str(tmp_path / "x.car"),
+        "COPY": str(tmp_path / "copy"),
         "RECIPIENT": identity[0],
         "NEW": str(tmp_path / "new"),
     }

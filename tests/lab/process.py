@@ -1,6 +1,5 @@
 """A real program running beside the tests: started, waited for, stopped, killed, stalled, and never left behind."""
 
-import atexit
 import contextlib
 import os
 import signal
@@ -9,6 +8,8 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from lab import guard
 
 # A slow machine takes 50 times what a fast one takes (0.1 s for Kubo, 0.4 s for Cluster).
 START_SECONDS = 30.0
@@ -111,7 +112,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # an interrupt of the test run is handled by the fixtures, in their order
             )
-        atexit.register(self.kill)
+        guard.watch(self._process.pid)
 
     def wait(self, ready: Callable[[], bool], *, seconds: float = START_SECONDS) -> None:
         """Return once ready() is true; raises NotReadyError with its log, and then it does not run."""
@@ -135,6 +136,8 @@ class Process:
         """SIGSTOP: connections are accepted by the system, and nobody answers."""
         os.kill(self.pid, signal.SIGSTOP)
         self._paused = True
+        # The threads of a busy program stop one after the other, and one that still runs may answer.
+        wait_until(lambda: thread_states(self.pid) == {"T"}, what=f"{self.name} to stop")
 
     def resume(self) -> None:
         """SIGCONT; does nothing when it was not paused."""
@@ -151,13 +154,23 @@ class Process:
             if self._paused:
                 process.send_signal(signal.SIGCONT)  # a stopped process gets its SIGTERM only then
         self._paused = False
-        atexit.unregister(self.kill)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             raise TimeoutError(f"{self.name} did not stop within {STOP_SECONDS:g} s of {with_signal.name}") from None
+        finally:
+            guard.let_go(process.pid)
+
+
+def thread_states(pid: int) -> set[str]:
+    """Return the states of a process's threads, as letters of proc(5): "T" for stopped."""
+    states = set()
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            states.add(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0])
+    return states
 
 
 def accepts(port: int) -> bool:

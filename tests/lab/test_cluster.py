@@ -44,6 +44,14 @@ def test_a_peer_that_comes_back_takes_part_again(cluster_factory: Callable[..., 
     wait_until(lambda: EVERYWHERE == first.status(cid), what="the pin that was missed")
 
 
+def test_three_peers_hold_two_copies(cluster_factory: Callable[..., Cluster]) -> None:
+    """Of three peers two hold a pin that is to have two copies; the third says that it is elsewhere."""
+    cluster = cluster_factory(3, replication_min=2, replication_max=2)
+    cid = pin(cluster.peers[0], b"twice")
+    wait_until(lambda: ["pinned", "pinned", "remote"] == sorted(cluster.peers[2].status(cid).values()), what="two pins")
+    assert 2 == sum(cid in peer.node.pins() for peer in cluster.peers)
+
+
 def test_a_password_is_asked_for(cluster_factory: Callable[..., Cluster]) -> None:
     """A cluster with a password refuses who has none."""
     (peer,) = cluster_factory(1, basic_auth=("agent", "secret")).peers

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lab.kubo import RpcError, new_swarm_key
+from lab.process import accepts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +52,24 @@ def test_two_nodes_share_blocks_over_a_private_swarm(node_factory: Callable[...,
     cid = add(first, data)
     assert not second.has(cid)
     assert data == second.run("cat", cid)
+
+
+def test_a_node_without_a_gateway_has_none(node_factory: Callable[..., Node]) -> None:
+    """A node may do without a gateway, and chunk as Kubo does by default."""
+    node = node_factory(gateway=False, profile=None)
+    assert ("", False) == (node.gateway, accepts(node.gateway_port))
+    assert add(node, b"default").startswith("Qm")
+
+
+def test_a_paused_node_takes_requests_and_answers_later(node: Node) -> None:
+    """A paused node answers nobody until it goes on."""
+    node.pause()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(node.rpc, "version")
+        with pytest.raises(TimeoutError):
+            asked.result(timeout=0.2)
+        node.resume()
+        assert b"0.42.0" in asked.result()
 
 
 def test_authorizations_hold(node_factory: Callable[..., Node]) -> None:

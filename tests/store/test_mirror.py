@@ -55,17 +55,18 @@ def test_too_few_copies_are_an_error() -> None:
         Mirror([full, MemoryStore("two")]).put(DAG.blocks)
     one, two = MemoryStore("one"), MemoryStore("two")
     one.put(DAG.blocks)
-    with pytest.raises(Unavailable, match="not all of its blocks"):
-        Mirror([one, two]).pin(DAG.root, "snapshot")
-    assert [] == list(two.pins())
+    with pytest.raises(Unavailable, match="not now"):
+        Mirror([one, Faulty(two, Fault("pin", error=Unavailable("not now")))]).pin(DAG.root, "snapshot")
+    assert ([Pin(DAG.root, "snapshot")], []) == (list(one.pins()), list(two.pins()))
 
 
 def test_a_lie_of_one_store_does_not_pass_for_the_other() -> None:
     """Each store proves for itself: one that has nothing is told as failed."""
     one, two = MemoryStore("one"), MemoryStore("two")
     one.put(DAG.blocks)
-    status = Mirror([one, two], min_copies=1).pin(DAG.root, "snapshot")
+    status = Mirror([one, Faulty(two, Fault("has", lie=True))], min_copies=1).pin(DAG.root, "snapshot")
     assert [PinState.PINNED, PinState.FAILED] == [copy.state for copy in status.copies]
+    assert (1, 2, True) == (status.pinned, status.due, status.short)
     with pytest.raises(Incomplete):
         Mirror([MemoryStore(), MemoryStore()]).pin(DAG.root, "snapshot")
 

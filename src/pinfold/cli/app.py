@@ -19,6 +19,8 @@ TABLE: Final = {
     "stats": ("pinfold.cli.stats:stats", "count what snapshots hold and take"),
     "restore": ("pinfold.cli.restore:restore", "write a snapshot back into a folder"),
     "verify": ("pinfold.cli.verify:verify", "check that all is there and sound"),
+    "status": ("pinfold.cli.status:status", "show which stores and peers hold the snapshots"),
+    "replicate": ("pinfold.cli.replicate:replicate", "bring stores up to date, moving only what is missing"),
     "forget": ("pinfold.cli.forget:forget", "unpin snapshots that are no longer needed"),
     "gc": ("pinfold.cli.collect:gc", "free what no pin reaches"),
     "export": ("pinfold.cli.transfer:export", "write a snapshot into a CAR file"),

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     returns=(
         "dry_run, sources: list of {source, path, outcome (made, unchanged, failed or counted), root, id, files {all,"
         " new, changed, unmodified, gone}, folders, others, bytes, read_bytes, new_blocks, new_bytes, seconds, copies,"
-        " short_of_copies, problem_count, problems: list of {path, what}, notes: list of {path, what}, error}"
+        " short_of_copies, places: list of {where, state, since, detail}, problem_count, problems and notes: lists of"
+        " {path, what}, error}"
     ),
 )
 @click.argument("what", nargs=-1, metavar="[PATH|NAME]...")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pinfold.cli.output import Output
     from pinfold.config import SourceSettings
     from pinfold.sources.seam import Counts
+    from pinfold.store.seam import PinStatus
 
 _MOST_TOLD: Final = 20
 _PARTIAL: Final = 3
@@ -36,6 +37,7 @@ _EMPTY: Final[dict[str, Any]] = {
     "seconds": 0.0,
     "copies": None,
     "short_of_copies": False,
+    "places": [],
     "problem_count": 0,
     "problems": [],
     "notes": [],
@@ -78,7 +80,7 @@ def counted(source: SourceSettings, counts: Counts, told: Told) -> Json:
 
 def made(source: SourceSettings, result: Result) -> Json:
     """The document of a run that came to its end."""
-    copies = result.status.pinned if result.status is not None else None
+    status = result.status
     found = {
         "outcome": "unchanged" if result.snapshot is None else "made",
         "root": None if result.snapshot is None else str(result.snapshot.root),
@@ -86,14 +88,32 @@ def made(source: SourceSettings, result: Result) -> Json:
         "new_blocks": result.new_blocks,
         "new_bytes": result.new_bytes,
         "seconds": round(result.seconds, 3),
-        "copies": copies,
-        # Fewer than `min_copies` fail the run in the store already; fewer than there could be is exit code 3.
-        "short_of_copies": result.status is not None and result.status.pinned < len(result.status.copies),
+        "copies": None if status is None else status.pinned,
+        # Fewer than `min_copies` fail the run in the store already; fewer than there shall be is exit code 3.
+        "short_of_copies": status is not None and status.short,
+        "places": [] if status is None else places(status),
         "problem_count": result.problem_count,
         "problems": [{"path": path, "what": what} for path, what in result.problems],
         "notes": [{"path": path, "what": what} for path, what in result.notes],
     }
     return _EMPTY | _named(source) | _counts(result.counts) | found
+
+
+def places(status: PinStatus) -> list[Json]:
+    """Each copy of a pin, as JSON; `since` is None where nobody knows."""
+    return [
+        {"where": copy.where, "state": copy.state.value, "since": copy.since or None, "detail": copy.detail}
+        for copy in status.copies
+    ]
+
+
+def lacking(found: Sequence[Json]) -> str:
+    """Those of `places` that do not prove a pin, in words, each with the reason it gave."""
+    named = (one for one in found if one["state"] != "pinned")
+    return "; ".join(
+        f"{output.path(one['where'])} {one['state']}" + (f" ({output.path(one['detail'])})" if one["detail"] else "")
+        for one in named
+    )
 
 
 def with_absent(told: Json, absent: Sequence[bytes]) -> Json:
@@ -168,7 +188,8 @@ def _tell_one(out: Output, one: Json) -> None:
             " is its disk mounted?"
         )
     if one["short_of_copies"]:
-        out.warn(f"{output.path(one['source'])}: only {output.some(one['copies'], 'copy', 'copies')} proved the pin")
+        few = output.some(one["copies"], "copy", "copies")
+        out.warn(f"{output.path(one['source'])}: only {few} proved the pin: {lacking(one['places'])}")
     _tell_problems(out, one)
 
 

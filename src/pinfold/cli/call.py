@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from pinfold.cli import output
 from pinfold.cli.output import Output
 from pinfold.errors import UsageError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pinfold.seal.secret import Secret
     from pinfold.wiring import Ask, Opened, Owned
 
+_SNAPSHOTS = ("snapshot", "before", "after")
 _NOT_SETTINGS = ("json", "quiet", "verbose", "debug", "no_color")
 
 
@@ -45,12 +48,20 @@ class Call:
     def settings(self, **more: object) -> Settings:
         """All settings; `more` are a command's own flags.  Raises ConfigError."""
         from pinfold import config  # noqa: PLC0415
+        from pinfold.cli import choose  # noqa: PLC0415
 
         flags = {name: value for name, value in self._flags.items() if name not in _NOT_SETTINGS}
         flags |= {name: value for name, value in more.items() if value is not None}
         settings = config.load(flags, os.environ, Path.cwd())
         self._warn_of_open_secrets(settings)
-        return settings
+        return choose.among(settings, self._words())
+
+    @staticmethod
+    def _words() -> list[str]:
+        """What the command line says where a snapshot is to be named."""
+        context = click.get_current_context(silent=True)
+        given = [] if context is None else [context.params.get(name) for name in _SNAPSHOTS]
+        return [word for one in given if one for word in ((one,) if isinstance(one, str) else one)]
 
     def lasting_settings(self) -> Settings:
         """What the next command will find without any option.  Raises ConfigError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pinfold.catalogue import Listed
+    from pinfold.config import Settings
     from pinfold.snapshot import Snapshot
     from pinfold.wiring import Opened, Owned
 
@@ -38,6 +40,23 @@ def snapshot(found: Opened | Owned, text: str) -> Snapshot:
         if meant is None:
             raise
         raise UsageError(f"no snapshot of {name} in {found.store.name}; did you mean {_LATEST}{meant}?") from error
+
+
+def among(settings: Settings, texts: Sequence[str]) -> Settings:
+    """Settings in which a store without a list of pins is told which snapshots are meant, by the CIDs in `texts`."""
+    from pinfold.store import address  # noqa: PLC0415
+
+    where = settings.repository
+    far = None if where is None else address.parse(where)
+    if where is None or far is None or far.kind != "gateway":
+        return settings
+    known = [root for root in far.options.get("root", "").split(",") if root]
+    named = [text for text in texts if catalogue.is_cid(text) and text not in known]
+    if not named:
+        return settings
+    told = f"{far.name}?root={','.join([*known, *named])}"
+    access = {told: settings.access[where]} if where in settings.access else {}
+    return dataclasses.replace(settings, repository=told, access={**settings.access, **access})
 
 
 def listed(found: Opened | Owned, texts: Sequence[str]) -> list[Listed]:

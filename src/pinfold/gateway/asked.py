@@ -72,5 +72,6 @@ def filename(request: Request) -> str:
 
 def disposition(kind: str, name: str) -> tuple[str, str]:
     """Return a Content-Disposition: `kind` is inline or attachment, `name` any text."""
-    plain = quote("".join(letter if letter.isascii() else "_" for letter in name), safe=" !#$&+-.^_`{}~()[]@,=")
+    ascii_only = name if name.isascii() else "".join(letter if letter.isascii() else "_" for letter in name)
+    plain = quote(ascii_only, safe=" !#$&+-.^_`{}~()[]@,=")
     return "Content-Disposition", f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

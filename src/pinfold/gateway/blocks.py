@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import Unavailable
-from pinfold.ipld.cid import CID, IDENTITY, RAW
+from pinfold.ipld.cid import CID, IDENTITY
 from pinfold.ipld.walk import SeenMarks
 from pinfold.store.seam import Far
 
@@ -105,7 +105,7 @@ class Blocks:
         if known is not None:
             return known
         block = self.get(cid)
-        if cid.codec != RAW and cid.hash_code != IDENTITY and len(block) <= self._room:
+        if cid.hash_code != IDENTITY and len(block) <= self._room:
             self._room -= len(block)
             self._met[cid] = block
         return block

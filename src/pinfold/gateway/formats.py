@@ -101,7 +101,9 @@ def _accepted(header: str) -> list[tuple[str, dict[str, str]]]:
             if kind.startswith(("application/vnd.ipld.", "application/vnd.ipfs.")):
                 raise BadRequest(406, f"{kind[:60]} is not served")
         elif kind.startswith("application/vnd.ip"):
-            parameters = {key.strip().lower(): value.strip(' "') for key, _, value in (part.partition("=") for part in rest)}
+            parameters = {
+                key.strip().lower(): value.strip(' "') for key, _, value in (part.partition("=") for part in rest)
+            }
             found.append((_weight(parameters.pop("q", "1")), kind, parameters))
     found.sort(key=lambda one: -one[0])
     return [(kind, parameters) for weight, kind, parameters in found if weight > 0]

@@ -15,6 +15,14 @@ _RANGE: Final = re.compile(r"[ \t]*(\d{0,19})[ \t]*-[ \t]*(\d{0,19})[ \t]*", re.
 _ENTITY: Final = re.compile(r"(-?\d{1,19}):(\*|-?\d{1,19})", re.ASCII)
 
 
+class OutsideError(BadRequest):
+    """A range none of whose bytes are there; `size` is how many are."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(416, f"there are {size} bytes: nothing lies in that range")
+
+
 class Span(NamedTuple):
     """Bytes `start` up to but not including `end`."""
 
@@ -52,7 +60,7 @@ def http_range(header: str, size: int) -> Span | None:
     """Return the first of the ranges in a `Range` header, cut to `size`; None: all of it is wanted.
 
     As in Kubo one range is answered, the first.  Raises BadRequest 400 for what is no range of bytes,
-    416 for one outside.
+    OutsideError for one outside.
     """
     unit, _, ranges = header.partition("=")
     if unit.strip().lower() != "bytes":
@@ -69,5 +77,5 @@ def http_range(header: str, size: int) -> Span | None:
         if found[2] and int(found[2]) < span.start:
             raise BadRequest(400, "Range ends before it begins")
     if span.start >= size:
-        raise BadRequest(416, f"there are {size} bytes: nothing lies in that range")
+        raise OutsideError(size)
     return span

@@ -119,5 +119,7 @@ class Database:
         if name == "SQLITE_FULL":
             return Full(f"no room left for {self.path}")
         if name in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
-            return Refused(f"{self.path} is damaged ({error}): put it back from a backup, or move it away to begin anew")
+            return Refused(
+                f"{self.path} is damaged ({error}): put it back from a backup, or move it away to begin anew"
+            )
         return Unavailable(f"{self.path}: {error}")

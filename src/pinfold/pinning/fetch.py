@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from pinfold.pinning.budget import Unfit, Unreached
 from pinfold.store.prove import batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from pinfold.ipld.cid import CID
     from pinfold.pinning.budget import Budget
@@ -37,6 +37,7 @@ _CAR: Final = "application/vnd.ipld.car; version=1; order=dfs; dups=n"
 # A stream slower than this holds a worker for nothing; a modem was faster.
 _SLOWEST: Final = 4 << 10
 _GRACE: Final = 30.0
+_MOST_REPEATED: Final = 256 << 20
 
 
 def fetch(root: CID, clients: Sequence[Client], store: Store, budget: Budget) -> None:
@@ -101,8 +102,8 @@ class _Fetching:
 
     def _take(self, cids: list[CID], pool: ThreadPoolExecutor) -> None:
         """Fetch these blocks one by one, AT_ONCE at a time: no more of them are in memory."""
-        if cids:
-            self._store.put(block for batch in batches(cids, AT_ONCE) for block in pool.map(self._raw, batch))
+        for batch in batches(cids, AT_ONCE):
+            self._store.put(list(pool.map(self._raw, batch)))
 
     def _raw(self, cid: CID) -> Block:
         with self._told(), self._ask(cid, "raw", _RAW, 2 * _GRACE) as answer:
@@ -112,14 +113,15 @@ class _Fetching:
         return cid, block
 
     def _stream(self, root: CID) -> None:
-        """Take `root` and what lies below it as one CAR, as far as it goes: what is missing then is asked for singly."""
+        """Take `root` and what lies below it as one CAR, as far as that goes."""
         try:
-            self._store.put(self._blocks(root))
+            with closing(self._blocks(root)) as blocks:
+                self._store.put(blocks)
         except _NoCar:
             self._gives_cars = False
 
-    def _blocks(self, root: CID) -> Iterator[Block]:
-        expected = SeenMarks()
+    def _blocks(self, root: CID) -> Generator[Block, None, None]:
+        expected, taken, repeated = SeenMarks(), SeenMarks(), 0
         expected.add(root)
         with self._told(), self._ask(root, "car", _CAR, self._budget.left) as answer:
             if not answer.header("content-type").startswith("application/vnd.ipld.car"):
@@ -129,6 +131,11 @@ class _Fetching:
                 # Whatever is not asked for could be anything, without end.
                 if expected.add(cid):
                     raise Unreached(f"{self._where} sends blocks that nobody asked for")
+                if not taken.add(cid):
+                    repeated += len(block)
+                    if repeated > _MOST_REPEATED:
+                        raise Unreached(f"{self._where} sends the same blocks over and over")
+                    continue
                 self._budget.spend(len(block))
                 for child in _links(cid, block):
                     expected.add(child)
@@ -139,9 +146,7 @@ class _Fetching:
         query = [("format", form)] if form == "raw" else [("format", form), ("dag-scope", "all")]
         accepted = (200,) if form == "raw" else (200, 400, 404, 406, 415, 501)
         headers = {"Accept": accept, "User-Agent": "pinfold"}
-        with self._client.open(
-            "GET", f"/ipfs/{cid}", query, headers=headers, within=within, accept=accepted
-        ) as answer:
+        with self._client.open("GET", f"/ipfs/{cid}", query, headers=headers, within=within, accept=accepted) as answer:
             if answer.status != 200:
                 raise _NoCar
             yield answer
@@ -193,5 +198,3 @@ def _links(cid: CID, block: bytes) -> list[CID]:
         return links(cid, block)
     except Malformed as error:
         raise Unfit(f"{cid} cannot be pinned: {error}") from error
-
-

@@ -32,6 +32,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+_META: Final = "EXISTS (SELECT 1 FROM json_each(meta) WHERE key = ? AND value = ?)"
 _MATCHES: Final = {
     "exact": "name = ?",
     "iexact": "folded = ?",
@@ -56,8 +57,7 @@ def parse(request: Request) -> Filter:
         value = request.option(option)
         if value is not None:
             parts.append((condition, [_moment(option, value)]))
-    for pair in parse_meta(request.option("meta") or "{}").items():
-        parts.append(("EXISTS (SELECT 1 FROM json_each(meta) WHERE key = ? AND value = ?)", pair))
+    parts += [(_META, pair) for pair in parse_meta(request.option("meta") or "{}").items()]
     conditions = tuple(condition for condition, _ in parts)
     return Filter(conditions, tuple(value for _, values in parts for value in values), _limit(request))
 

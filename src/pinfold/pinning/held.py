@@ -19,9 +19,7 @@ _UNWANTED: Final = (
     " AND NOT EXISTS (SELECT 1 FROM keeps WHERE keeps.root = held.root)"
 )
 # The oldest request names the pin: nobody can rename what another has pinned by pinning it too.
-_NAME: Final = (
-    "SELECT label FROM requests WHERE root = {} AND status IN ({}) ORDER BY created LIMIT 1"
-)
+_NAME: Final = "SELECT label FROM requests WHERE root = {} AND status IN ({}) ORDER BY created LIMIT 1"
 _MISNAMED: Final = f"theirs = 0 AND label != ({_NAME.format('held.root', repr('pinned'))})"
 
 

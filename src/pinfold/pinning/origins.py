@@ -10,7 +10,6 @@ Source: the multiaddr protocol table; https://specs.ipfs.tech/http-gateways/trus
 from __future__ import annotations
 
 import ipaddress
-import socket
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -20,6 +19,7 @@ from urllib3.exceptions import NewConnectionError
 from pinfold.store.client import Client
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable
 
 SILENCE: Final = 20.0
@@ -150,4 +150,4 @@ class PublicClient(Client):
         super().__init__(url, **how)
         if self._pool.proxy is None:
             https = self._pool.scheme == "https"
-            self._pool.ConnectionCls = _GuardedHTTPS if https else _GuardedHTTP  # type: ignore[assignment]
+            self._pool.ConnectionCls = _GuardedHTTPS if https else _GuardedHTTP

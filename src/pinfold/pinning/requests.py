@@ -151,7 +151,7 @@ class Requests:
 
     def counts(self) -> dict[str, int]:
         """How many there are of each status."""
-        found = dict(self._database.rows("SELECT status, COUNT(*) FROM requests GROUP BY status"))
+        found: dict[str, int] = dict(self._database.rows("SELECT status, COUNT(*) FROM requests GROUP BY status"))
         return {status.value: found.get(status.value, 0) for status in Status}
 
     def _find(self, where: str, *values: object) -> list[PinRequest]:

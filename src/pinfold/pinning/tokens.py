@@ -61,7 +61,9 @@ class Tokens:
         """
         wrong = [scope for scope in scopes if scope not in SCOPES]
         if wrong or not scopes:
-            raise UsageError(f"a token is good for {', '.join(SCOPES)}: {', '.join(wrong) or 'nothing'} is none of them")
+            raise UsageError(
+                f"a token is good for {', '.join(SCOPES)}: {', '.join(wrong) or 'nothing'} is none of them"
+            )
         for what, word in (("label", label), ("tenant", tenant)):
             if not _WORD.fullmatch(word):
                 raise UsageError(f"the {what} of a token is 1 to 64 letters, digits, or any of . _ @ -")

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pinfold.serving.asking import Gone
 from pinfold.serving.limits import PIECE
-from pinfold.serving.pieces import Pieces
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from pinfold.door import Request, Response
     from pinfold.serving.asking import Receive
+    from pinfold.serving.pieces import Pieces
     from pinfold.serving.threads import Threads
 
     Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -30,12 +30,12 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _BODILESS: Final = frozenset({204, 304})
 
 
-class Cut(Exception):  # noqa: N818  # named for what happened
+class Cut(Exception):  # named for what happened
     """The answer was broken off; the text says why."""
 
 
 class Answer:
-    """One response on its way.  `sent`: bytes of its body; `begun`: whether its head is out."""
+    """One response on its way.  `status`: what was answered, 0 before; `sent`: bytes of the body so far."""
 
     def __init__(self, send: Send, receive: Receive, stall: float) -> None:
         """`stall`: seconds in which the client must take a piece."""
@@ -43,7 +43,7 @@ class Answer:
         self._receive = receive
         self._stall = stall
         self.sent = 0
-        self.begun = False
+        self.status = 0
 
     async def whole(self, request: Request, response: Response, body: bytes) -> None:
         """Send a body that is at hand.  Raises Gone, Cut, and ValueError for headers that are none."""
@@ -68,6 +68,8 @@ class Answer:
             return
         length = _length(response.headers)
         piece = await threads.run(pieces.take)  # before the head goes out: an early error gets its own status
+        if length is not None and len(piece) > length:
+            raise ValueError(f"the door promised {length} bytes and began with {len(piece)}")
         await self._start(response.status, response.headers)
         async with self._watched() as gone:
             while piece:
@@ -82,7 +84,7 @@ class Answer:
 
     async def _start(self, status: int, headers: list[tuple[str, str]]) -> None:
         encoded = [_encoded(name, value) for name, value in headers]
-        self.begun = True
+        self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": [_SERVER, *encoded]})
 
     async def _slices(self, body: bytes, gone: asyncio.Task[None]) -> None:
@@ -115,11 +117,6 @@ class Answer:
 
 
 _SERVER: Final = (b"server", b"pinfold")
-
-
-def pieces_of(body: Iterator[bytes]) -> Pieces:
-    """The iterator of a response, to be taken on threads."""
-    return Pieces(body)
 
 
 def _encoded(name: str, value: str) -> tuple[bytes, bytes]:

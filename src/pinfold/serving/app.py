@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pinfold.door import BadRequest, Request, Response, text
+from pinfold.door import BadRequest, Request
 from pinfold.serving import asking, failing
 from pinfold.serving.answering import Answer, Cut
 from pinfold.serving.asking import Gone
@@ -112,14 +112,19 @@ class App:
             raise
         finally:
             self._tasks.discard(task)
-            outcome.sent = answer.sent
+            outcome.status, outcome.sent = answer.status or _CLOSED, answer.sent
             outcome.seconds = time.monotonic() - began
-            for observe in self._observers:
-                observe(outcome)
+            self._tell(outcome)
 
-    async def _exchange(
-        self, scope: Scope, receive: Receive, answer: Answer, routes: Routes, outcome: Outcome
-    ) -> None:
+    def _tell(self, outcome: Outcome) -> None:
+        for observe in self._observers:
+            try:
+                observe(outcome)
+            except Exception as error:  # noqa: BLE001  # granian would swallow it
+                told = {"message": "a request could not be logged or counted", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(told)
+
+    async def _exchange(self, scope: Scope, receive: Receive, answer: Answer, routes: Routes, outcome: Outcome) -> None:
         """Answer one request; an error that comes before anything was sent becomes an answer too."""
         request = Request(outcome.method, "/")
         try:
@@ -131,13 +136,12 @@ class App:
         except (Gone, Cut):
             raise
         except Exception as error:
-            if answer.begun:
+            if answer.status:
                 raise
             if not isinstance(error, BadRequest):
                 outcome.error = error
-            response = failing.answer(error)
-            outcome.status = response.status
-            await answer.whole(request, response, bytes(_body(response)))
+            response, body = failing.answer(error)
+            await answer.whole(request, response, body)
 
     async def _through(
         self, route: Route, request: Request, receive: Receive, answer: Answer, outcome: Outcome
@@ -158,15 +162,14 @@ class App:
     ) -> None:
         body = await asking.body(request, receive, self.limits)
         if body:
-            request = Request(request.method, request.path, request.query, request.headers, body, request.client)
+            request = replace(request, body=body)
         response = await threads.run(lambda: route.door(request))
+        outcome.more = response.log
         if isinstance(response.body, bytes):
-            outcome.status, outcome.more = response.status, response.log
             await answer.whole(request, response, response.body)
             return
         pieces = Pieces(response.body)
         try:
-            outcome.status, outcome.more = response.status, response.log
             await answer.streamed(request, response, pieces, threads)
         finally:
             self._close_soon(threads, pieces)
@@ -181,12 +184,3 @@ class App:
         self._closing.discard(task)
         if not task.cancelled():
             task.exception()  # what clean-up raises was raised for somebody who has left
-
-
-def _body(response: Response) -> bytes:
-    return response.body if isinstance(response.body, bytes) else b""
-
-
-def overloaded() -> Response:
-    """What is answered beyond the limit of requests."""
-    return text(503, "too many requests at once; try again", ("Retry-After", "1"))

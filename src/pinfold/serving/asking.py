@@ -25,7 +25,7 @@ _BROKEN: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _MOST_OPTIONS: Final = 100
 
 
-class Gone(Exception):  # noqa: N818  # named for what happened
+class Gone(Exception):  # named for what happened
     """The client went away before its request was complete."""
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _NEVER_CACHED: Final = ("Cache-Control", "no-store")
 _SOON: Final = ("Retry-After", "5")
+_LATER: Final = frozenset({429, 503})
 # The first that fits.
 _MEANINGS: Final[tuple[tuple[type[PinfoldError], int, str], ...]] = (
     (Missing, 404, "not found: a block is missing"),
@@ -39,21 +40,19 @@ _MEANINGS: Final[tuple[tuple[type[PinfoldError], int, str], ...]] = (
 )
 
 
-def answer(error: Exception) -> Response:
-    """What the client is told of `error`; the log gets the error itself."""
+def answer(error: Exception) -> tuple[Response, bytes]:
+    """What the client is told of `error`, and its body; the log gets the error itself."""
     if isinstance(error, BadRequest):
-        response = text(error.status, str(error), _NEVER_CACHED)
+        status, line = error.status, str(error)
     else:
         meaning = next(((status, line) for kind, status, line in _MEANINGS if isinstance(error, kind)), None)
         status, line = meaning or (500, "internal error; the server's log says more")
         if isinstance(error, (Missing, Corrupt)):
             line = f"{line}: {error.name}"
-        response = text(status, line, _NEVER_CACHED)
-    if response.status in {429, 503}:
-        response.headers.append(_SOON)
-    return response
+    response = text(status, line, _NEVER_CACHED, *([_SOON] if status in _LATER else []))
+    return response, bytes(response.body) if isinstance(response.body, bytes) else b""
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether `error` is one of pinfold's own, that need no trace."""
+    """Whether `error` is one of pinfold's own, which need no trace."""
     return isinstance(error, PinfoldError)

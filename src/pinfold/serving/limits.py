@@ -7,9 +7,9 @@ from typing import Final
 
 from pinfold.door import MOST_BODY
 
-# Behind each slow reader stand four pieces in granian's channel, one in its hands and one that is written: with pieces of
-# 64 KiB 200 slow readers took 94 MB, with these half of it, at the same 0.8 GB/s for one fast reader.
-PIECE: Final = 32 << 10
+# Behind each slow reader stand several pieces in granian's channel and one that is being written: with pieces of 64 KiB
+# 200 slow readers took 94 MB, with these half of it, at the same 0.8 GB/s for one fast reader.
+PIECE: Final = 16 << 10
 # The head of a request, and what is buffered for one connection.
 HEAD: Final = 64 << 10
 

@@ -15,7 +15,7 @@ from pinfold.store.seam import Far, HasCopies, Heals
 
 if TYPE_CHECKING:
     from pinfold.ipld.cid import CID
-    from pinfold.store.seam import Store
+    from pinfold.store.seam import Block, Store
 
 
 def at_once(store: Store) -> int:
@@ -25,6 +25,19 @@ def at_once(store: Store) -> int:
         return max(1, far.at_once)
     able = power(store, HasCopies)  # type: ignore[type-abstract]
     return 1 if able is None else max(map(at_once, able.copies()), default=1)
+
+
+def heal(store: Store, block: Block) -> None:
+    """Give a store a good copy of a block that it has damaged or lost, and see that it has it good now.
+
+    Raises what the store raises; Missing or Corrupt where it did not help.
+    """
+    able = power(store, Heals)  # type: ignore[type-abstract]
+    if able is not None:
+        able.replace(block)
+    else:
+        store.put([block])
+    block[0].verify(store.get(block[0]), store.name)
 
 
 class Copies:
@@ -91,12 +104,8 @@ class Copies:
         return lines
 
     def _heal(self, store: Store, cid: CID, block: bytes) -> None:
-        able = power(store, Heals)  # type: ignore[type-abstract]
         try:
-            if able is not None:
-                able.replace((cid, block))
-            else:
-                store.put([(cid, block)])
+            heal(store, (cid, block))
         except StoreError as error:
             self._note_failure(store, error)
             return

@@ -33,7 +33,7 @@ class Crew:
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._idle = Semaphore(0)
         self._lock = Lock()
-        self._threads = 0
+        self._threads: list[Thread] = []
         self._open: set[Future[Any]] = set()
         self._closed = False
 
@@ -45,24 +45,27 @@ class Crew:
                 future.set_exception(Unavailable("stopped"))
                 return future
             self._open.add(future)
-            if not self._idle.acquire(blocking=False) and self._threads < self._most:
-                self._threads += 1
-                Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
+            if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+                thread = Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
             self._tasks.put((future, lambda: task(*values)))
         return future
 
-    def close(self) -> None:
-        """Begin no more; whoever waits for a task gets Unavailable.  Idempotent, and waits for nothing."""
+    def close(self, *, wait: bool = False) -> None:
+        """Begin no more; whoever waits for a task gets Unavailable.  Idempotent.  `wait`: until nothing runs."""
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
             left, self._open = self._open, set()
-            for _ in range(self._threads):
-                self._tasks.put(_END)
+            if not self._closed:
+                self._closed = True
+                for _ in self._threads:
+                    self._tasks.put(_END)
         for future in left:
             with contextlib.suppress(InvalidStateError):
                 future.set_exception(Unavailable("stopped"))
+        if wait:
+            for thread in self._threads:
+                thread.join()
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not _END:

@@ -6,12 +6,11 @@ does not answer is passed over, and the one that did is asked first from then on
 
 from __future__ import annotations
 
-import contextlib
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pinfold.errors import Refused, StoreError, Unavailable
-from pinfold.store.client import Client
+from pinfold.store.client import Client, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 # A peer asks the others for up to 15 s before it answers without them.
 QUESTION_SECONDS: Final = 25.0
+# A peer that knows of nothing answers 204, without a body.
+_DONE: Final = (200, 202, 204)
 
 
 class NotPinned(Refused):
@@ -49,10 +50,7 @@ class Endpoints:
         timeout: float = QUESTION_SECONDS,
     ) -> None:
         """`timeout`: seconds of silence after which a peer is passed over."""
-        self._clients = [
-            Client(url, authorization=authorization, ca_file=ca_file, timeout=timeout, failure=_failure(url))
-            for url in urls
-        ]
+        self._clients = [_Peer(url, authorization=authorization, ca_file=ca_file, timeout=timeout) for url in urls]
         self._first = 0
         self._lock = Lock()
 
@@ -83,13 +81,19 @@ class Endpoints:
         """The answer to a request as JSON; an answer without a body is None."""
 
         def ask(client: Client) -> Any:  # noqa: ANN401
-            return next(iter(client_lines(client, method, path, query, **how)), None)
+            text = client.call(method, path, query, accept=_DONE, **how)
+            return parse(text, client.url) if text.strip() else None
 
         return self.attempt(ask)
 
-    def lines(self, method: str, path: str, query: Query = (), **how: Any) -> list[Any]:
+    def lines(self, method: str, path: str, query: Query = (), **how: Any) -> list[Any]:  # noqa: ANN401
         """The answer to a request as the JSON values on its lines."""
-        return self.attempt(lambda client: client_lines(client, method, path, query, **how))
+
+        def ask(client: Client) -> list[Any]:
+            with client.open(method, path, query, accept=_DONE, **how) as answer:
+                return list(answer.lines())
+
+        return self.attempt(ask)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -97,24 +101,18 @@ class Endpoints:
             client.close()
 
 
-def client_lines(client: Client, method: str, path: str, query: Query = (), **how: Any) -> list[Any]:
-    """All lines of an answer: where a peer knows of nothing, it answers 204 and no line."""
-    with client.open(method, path, query, accept=(200, 202, 204), **how) as answer:
-        return list(answer.lines())
+class _Peer(Client):
+    """One peer's REST interface, with the errors that its answers stand for."""
 
-
-def _failure(url: str) -> Callable[[int, str], StoreError]:
-    def failure(status: int, text: str) -> StoreError:
-        said = f"{url} answers {status}" + (f": {text}" if text else "")
+    def failure(self, status: int, text: str) -> StoreError:
+        """As the client's own, and those of a cluster."""
+        said = f"{self.url} answers {status}" + (f": {text}" if text else "")
         if status == 404:
             return NotPinned(said)
         if "not enough peers" in text:
             return TooFewPeers(said)
-        if "failed to put block" in text:
-            return NotTaken(f"{said}; look at the logs of its Kubo: is there room?")
+        if "failed to put block" in text or "putting blocks" in text:
+            return NotTaken(f"{said}; is there room at the peers, and does their Kubo run?")
         if "follower" in text:
             return Refused(f"{said}; this peer only follows: give the address of one that the others trust")
-        with contextlib.closing(Client(url)) as usual:
-            return usual.failure(status, text)
-
-    return failure
+        return super().failure(status, text)

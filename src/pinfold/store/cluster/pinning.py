@@ -1,0 +1,168 @@
+"""Pins in a cluster: ordered, watched until enough peers prove them, listed, dropped.
+
+A peer proves a pin by the word "pinned", which it gives once its Kubo holds everything below the root: the
+Kubo walked the DAG itself.  A Kubo that lacks a block looks for it at the other peers, and never says that
+it found nothing, so every wait here has its end.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from pinfold.errors import StoreError
+from pinfold.store.cluster import answers
+from pinfold.store.cluster.endpoints import NotPinned, TooFewPeers
+from pinfold.store.cluster.factors import EVERYWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor
+
+    from pinfold.ipld.cid import CID
+    from pinfold.store.cluster.answers import Allocation, PeerState
+    from pinfold.store.cluster.endpoints import Endpoints
+    from pinfold.store.cluster.factors import Factors
+    from pinfold.store.cluster.peers import Peers
+    from pinfold.store.seam import PinStatus
+
+PASSING: Final = "pinfold-passing/"
+# How often a peer whose pin failed is told to try again.
+_RECOVER_SECONDS: Final = 5.0
+# A peer that is gone is not waited for as long as one that is at work.
+_SILENT_SECONDS: Final = 10.0
+_FIRST_LOOK: Final = 0.05
+_LONGEST_LOOK: Final = 1.0
+
+
+class Pinning:
+    """The pins of one cluster.  Safe from any thread."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        peers: Peers,
+        factors: Factors,
+        *,
+        pool: Executor,
+        wait: float,
+        name: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`wait`: seconds for enough peers to prove a pin; `pool`: where many questions are asked at once."""
+        self._endpoints = endpoints
+        self._peers = peers
+        self._factors = factors
+        self._pool = pool
+        self._wait = wait
+        self._name = name
+        self._sleep = sleep
+
+    def all(self) -> Iterator[Allocation]:
+        """What people pinned, in no order; passing pins are left out.  Raises StoreError."""
+        for told in self._endpoints.lines("GET", "/allocations", (("filter", "pin"),)):
+            pin = answers.allocation(told, self._name)
+            if not pin.passing and not pin.name.startswith(PASSING):
+                yield pin
+
+    def find(self, root: CID) -> Allocation | None:
+        """The pin of `root`, if there is one.  Raises StoreError."""
+        try:
+            return answers.allocation(self._endpoints.json("GET", f"/allocations/{root}"), self._name)
+        except NotPinned:
+            return None
+
+    def order(self, root: CID, name: str, base: Allocation | None) -> Allocation:
+        """Make the cluster want `root` under `name`; `base`: a pin that shares much with it.  Raises StoreError.
+
+        With `pin-update` a Kubo walks only what differs from `base`; but Cluster then copies where `base` is
+        pinned, so that is used only where the two are wanted alike.
+        """
+        least = self._peers.least(self._wait)
+        if base is not None and base.cid != root and self._alike(base, least, name):
+            try:
+                self._post(root, [("name", name), ("mode", "recursive"), ("pin-update", str(base.cid))])
+                return self._found(root)
+            except NotPinned:
+                pass  # somebody dropped it just now
+        query = [("name", name), ("mode", "recursive"), *_metadata(name)]
+        try:
+            self._post(root, [*query, *self._factors.query(least)])
+        except TooFewPeers:
+            # A peer went between the question and the order.
+            self._post(root, [*query, *self._factors.query(1)])
+        return self._found(root)
+
+    def settle(self, pin: Allocation) -> PinStatus:
+        """The status of a pin once enough peers prove it, or time is over.  Raises StoreError."""
+        started = time.monotonic()
+        busy = started
+        recovered = 0.0
+        pause = _FIRST_LOOK
+        while True:
+            states = self._peers.states(pin.cid)
+            status = self._peers.status(pin, states)
+            now = time.monotonic()
+            if not status.short or now - started >= self._wait:
+                return status
+            if any(state.word in answers.WAITING or state.word in answers.BROKEN for state in states):
+                busy = now
+            elif now - busy >= _SILENT_SECONDS:
+                return status
+            if _broken(states) and now - recovered >= _RECOVER_SECONDS:
+                recovered = now
+                self.recover(pin.cid)
+            self._sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_LOOK)
+
+    def status(self, root: CID) -> PinStatus:
+        """Where `root` is pinned, peer by peer.  Raises StoreError."""
+        pin = self.find(root)
+        return self._peers.absent(root) if pin is None else self._peers.status(pin, self._peers.states(root))
+
+    def recover(self, root: CID) -> None:
+        """Tell the peers whose pin failed to try again.  Raises StoreError."""
+        self._endpoints.json("POST", f"/pins/{root}/recover")
+
+    def drop(self, roots: Iterable[CID]) -> None:
+        """Make the cluster want these roots no longer, many at once.  Raises StoreError, after all were tried."""
+        errors = [error for error in self._pool.map(self._drop, roots) if error is not None]
+        if errors:
+            raise errors[0]
+
+    def _drop(self, root: CID) -> StoreError | None:
+        try:
+            self._endpoints.json("DELETE", f"/pins/{root}")
+        except NotPinned:
+            return None
+        except StoreError as error:
+            return error
+        return None
+
+    def _post(self, root: CID, query: list[tuple[str, str]]) -> None:
+        self._endpoints.json("POST", f"/pins/{root}", query)
+
+    def _found(self, root: CID) -> Allocation:
+        return answers.allocation(self._endpoints.json("GET", f"/allocations/{root}"), self._name)
+
+    def _alike(self, base: Allocation, least: int, name: str) -> bool:
+        wanted = tuple(int(value) for _, value in self._factors.query(least))
+        if base.passing or (base.lowest, base.highest) != wanted or base.metadata != dict(_told(name)):
+            return False
+        return base.highest == EVERYWHERE or (
+            len(base.peers) >= self._factors.least and self._peers.members().issuperset(base.peers)
+        )
+
+
+def _broken(states: list[PeerState]) -> bool:
+    return any(state.word in answers.BROKEN for state in states)
+
+
+def _told(name: str) -> list[tuple[str, str]]:
+    """What a pin carries beside its name, for people who sort the pins of a cluster: repository and source."""
+    parts = name.split("/")
+    return [("pinfold", "/".join(parts[1:3]))] if parts[0] == "pinfold" and len(parts) > 2 else []
+
+
+def _metadata(name: str) -> list[tuple[str, str]]:
+    return [(f"meta-{key}", value) for key, value in _told(name)]

@@ -1,0 +1,224 @@
+"""Reading from a cluster: its REST interface gives no blocks, so they come from the Kubos behind it.
+
+Ways: a Kubo's RPC (`kubo=`), a peer's IPFS proxy, which hands on to its Kubo what a Cluster does not do
+itself (checked with 1.1.6: block/get, block/stat), or a trustless gateway (`gateway=`).  Whatever comes is
+hashed before it is believed.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+from pinfold.errors import Corrupt, Missing, Refused, StoreError, Unavailable, UsageError
+from pinfold.ipld.cid import CID, IDENTITY, SHA2_256
+from pinfold.store.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from pinfold.seal.secret import Secret
+    from pinfold.store.address import Address
+
+MAX_BLOCK: Final = 8 << 20
+READ_SECONDS: Final = 30.0
+# How long a Kubo may look for a block at the other peers' nodes.
+SEARCH_SECONDS: Final = 10
+_ABSENT: Final = ("not found locally", "could not find", "block was not found", "deadline exceeded")
+_REST_PORT: Final = 9094
+_PROXY_PORT: Final = 9095
+
+
+class Way(Protocol):
+    """One place to read from."""
+
+    url: str
+
+    def get(self, cid: CID, *, search: bool) -> bytes:
+        """The block's bytes, unchecked; `search`: ask other nodes too.  Raises Missing, Unavailable, Refused."""
+
+    def has(self, cid: CID) -> bool:
+        """Whether the node itself holds the block.  Raises Unavailable, Refused."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class KuboWay(Client):
+    """A Kubo's RPC, or the part of it that an IPFS proxy hands on."""
+
+    def get(self, cid: CID, *, search: bool) -> bytes:
+        """As `Way`."""
+        how = ("timeout", f"{SEARCH_SECONDS}s") if search else ("offline", "true")
+        return self.call("POST", "/api/v0/block/get", (("arg", str(cid)), how), most=MAX_BLOCK)
+
+    def has(self, cid: CID) -> bool:
+        """As `Way`."""
+        with suppress(Missing):
+            self.call("POST", "/api/v0/block/stat", (("arg", str(cid)), ("offline", "true")), most=MAX_BLOCK)
+            return True
+        return False
+
+    def used(self) -> int:
+        """Bytes in the repository.  Raises Unavailable, Refused."""
+        told = self.json("POST", "/api/v0/repo/stat", (("size-only", "true"),))
+        size = told.get("RepoSize") if isinstance(told, dict) else None
+        return size if isinstance(size, int) else 0
+
+    def failure(self, status: int, text: str) -> StoreError:
+        """A 500 by which Kubo says that a block is not there."""
+        if status == 500 and any(words in text for words in _ABSENT):
+            return Missing("asked for", self.url)
+        return super().failure(status, text)
+
+
+class GatewayWay(Client):
+    """A trustless gateway."""
+
+    def get(self, cid: CID, *, search: bool) -> bytes:
+        """As `Way`."""
+        return self.call("GET", f"/ipfs/{cid}", (("format", "raw"),), headers=_headers(search=search), most=MAX_BLOCK)
+
+    def has(self, cid: CID) -> bool:
+        """As `Way`."""
+        with suppress(Missing):
+            self.call("HEAD", f"/ipfs/{cid}", (("format", "raw"),), headers=_headers(search=False), most=MAX_BLOCK)
+            return True
+        return False
+
+    def failure(self, status: int, text: str) -> StoreError:
+        """404, 410, 412 (only-if-cached) and 504 (looked for in vain) say that a block is not there."""
+        if status in {404, 410, 412, 504}:
+            return Missing("asked for", self.url)
+        return super().failure(status, text)
+
+
+class Reading:
+    """All ways of one store.  Safe from any thread."""
+
+    def __init__(self, ways: Sequence[Way], pool: Executor, name: str) -> None:
+        """`pool`: where many questions are asked at once; `name`: how people call the store."""
+        self.ways = tuple(ways)
+        self._pool = pool
+        self._name = name
+
+    def get(self, cid: CID, *, search: bool = True) -> bytes:
+        """The block, its hash checked, from the first way that has it good.
+
+        Nodes are asked for what they hold; only then, with `search`, to look for it at others.
+        Raises Missing, Corrupt, Unavailable, Refused, UsageError.
+        """
+        if cid.hash_code == IDENTITY:
+            return cid.digest
+        if cid.hash_code != SHA2_256:
+            raise Missing(cid, self._name)
+        errors: list[StoreError] = []
+        raw = CID.raw(cid.digest)
+        for looking in (False, True) if search else (False,):
+            for way in self.told():
+                try:
+                    block = way.get(raw, search=looking)
+                    cid.verify(block, way.url)
+                except StoreError as error:
+                    errors.append(error)
+                else:
+                    return block
+        for kind in (Corrupt, Unavailable, Refused):
+            for failure in errors:
+                if isinstance(failure, kind):
+                    raise failure
+        raise Missing(cid, self._name)
+
+    def has(self, cids: Iterable[CID]) -> set[CID]:
+        """Those that one of the nodes asked holds itself.  Raises Unavailable, Refused where none can be asked."""
+        wanted = list(cids)
+        asked = list({cid.digest: CID.raw(cid.digest) for cid in wanted if cid.hash_code == SHA2_256}.values())
+        there = {cid.digest for cid, found in zip(asked, self._pool.map(self._there, asked), strict=True) if found}
+        return {
+            cid for cid in wanted if cid.hash_code == IDENTITY or (cid.hash_code == SHA2_256 and cid.digest in there)
+        }
+
+    def told(self) -> tuple[Way, ...]:
+        """The ways.  Raises UsageError where there are none."""
+        if not self.ways:
+            raise UsageError(
+                f"{self._name}: blocks are read from a Kubo behind the cluster, and none is named; add to the address"
+                " ?kubo=http://HOST:5001, or its IPFS proxy ?kubo=http://HOST:9095, or ?gateway=http://HOST:8080"
+            )
+        return self.ways
+
+    def used(self) -> int | None:
+        """Bytes in the fullest Kubo that can be asked; None where none can."""
+        sizes: list[int] = []
+        for way in self.ways:
+            if isinstance(way, KuboWay):
+                with suppress(StoreError):
+                    sizes.append(way.used())
+        return max(sizes, default=None)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for way in self.ways:
+            way.close()
+
+    def _there(self, cid: CID) -> bool:
+        error: StoreError | None = None
+        for way in self.told():
+            try:
+                if way.has(cid):
+                    return True
+            except StoreError as failure:
+                error = failure
+        if error is not None:
+            raise error
+        return False
+
+
+def ways(address: Address, authorization: Secret | None, ca_file: Path | None) -> list[Way]:
+    """What the address names for reading, else the IPFS proxies where REST interfaces have their usual port.
+
+    The token goes to no host but those of the REST interfaces, and there only over what it is sent to them over.
+    Raises UsageError.
+    """
+    known = {_origin(url) for url in address.urls}
+    kubos = _listed(address, "kubo")
+    gateways = _listed(address, "gateway")
+    if not kubos and not gateways:
+        kubos = [proxy for url in address.urls if (proxy := _proxy(url))]
+
+    def settings(url: str) -> dict[str, object]:
+        token = authorization if _origin(url) in known else None
+        return {"authorization": token, "ca_file": ca_file, "timeout": READ_SECONDS, "connections": 32}
+
+    found: list[Way] = [KuboWay(url, **settings(url)) for url in kubos]  # type: ignore[arg-type]
+    found += [GatewayWay(url, **settings(url)) for url in gateways]  # type: ignore[arg-type]
+    return found
+
+
+def _headers(*, search: bool) -> dict[str, str]:
+    return {"Accept": "application/vnd.ipld.raw"} | ({} if search else {"Cache-Control": "only-if-cached"})
+
+
+def _listed(address: Address, option: str) -> list[str]:
+    urls = [url.rstrip("/") for url in address.options.get(option, "").split(",") if url]
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise UsageError(f"{address.name}: {option}= wants http://HOST:PORT or https://HOST, and no password in it")
+    return urls
+
+
+def _origin(url: str) -> tuple[str, str | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname
+
+
+def _proxy(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "http" or parts.port != _REST_PORT or parts.path:
+        return ""
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"http://{host}:{_PROXY_PORT}"
