@@ -37,7 +37,7 @@ _PIECE: Final = 1 << 16
 
 @dataclass(frozen=True)
 class Door:
-    """One server: blocks a second (4 KiB and 1 MiB), MB a second of a CAR, MB of memory, idle and under slow readers."""
+    """A server: blocks of 4 KiB and 1 MiB a second, MB a second of a CAR, MB of memory idle and with slow readers."""
 
     name: str
     small_blocks: float
@@ -118,7 +118,8 @@ def _connected(url: str) -> tuple[socket.socket, IO[bytes]]:
 
 
 def _ask(made: socket.socket, path: str) -> None:
-    made.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+    # Kubo looks a host's name up for DNSLink, but no address.
+    made.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
 
 
 def _taken(file: IO[bytes]) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nodes import Clocks, Engine
 
 from lab.cluster import new_cluster
+from lab.program import make_template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +32,10 @@ def run(work: Path, sources: dict[str, Path]) -> list[Safe]:
     rows: list[Safe] = []
     for data, source in sources.items():
         folder = work / "cluster"
-        shutil.rmtree(folder, ignore_errors=True)
+        for old in (folder, work / "template"):
+            shutil.rmtree(old, ignore_errors=True)
         folder.mkdir(parents=True)
-        with new_cluster(2, folder, replication_min=2, replication_max=2) as cluster:
+        with new_cluster(2, make_template(work / "template"), folder, replication_min=2, replication_max=2) as cluster:
             where = ",".join(peer.rest for peer in cluster.peers)
             engine = Engine(f"cluster+{where}?min=2&max=2&kubo={cluster.peers[0].node.api}", work / "engine")
             clocks = Clocks()

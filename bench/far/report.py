@@ -118,12 +118,10 @@ _RUNS: Final[dict[str, Callable[[Path, argparse.Namespace], Any]]] = {
 def markdown(told: dict[str, Any]) -> str:
     """All tables that there are figures for."""
     where = told["machine"]
+    machine_told = f"{where['cores']} cores ({where['processor']}), {where['memory_gb']} GB of memory"
     lines = [
-        (
-            f"Measured on {told['date']}; {where['cores']} cores ({where['processor']}),"
-            f" {where['memory_gb']} GB of memory, {where['kernel']}, {where['filesystem']}; Kubo 0.42.0 with flatfs and the profile unixfs-v1-2025,"
-            " IPFS Cluster 1.1.6; one run, all on this machine."
-        ),
+        f"Measured on {told['date']}; {machine_told}, {where['kernel']}, {where['filesystem']}.",
+        "Kubo 0.42.0 with flatfs and the profile unixfs-v1-2025, IPFS Cluster 1.1.6; one run, all on this machine.",
         "",
     ]
     if "into" in told:

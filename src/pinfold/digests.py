@@ -7,13 +7,14 @@ level by level with many calls at once: one by one, 257 nodes over 50 ms of dela
 from __future__ import annotations
 
 from bisect import bisect_left
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import Malformed, StoreError
 from pinfold.ipld.cid import RAW
 from pinfold.ipld.walk import links
+from pinfold.store.crew import Crew
 from pinfold.store.prove import batches
 
 if TYPE_CHECKING:
@@ -64,12 +65,13 @@ def load(folder: CID, get: Callable[[CID], bytes], at_once: int = 1, most: int =
     def listed() -> Iterable[bytes]:
         count = 0
         level = [folder]
-        with ThreadPoolExecutor(max(1, at_once), thread_name_prefix="pinfold-listing") as pool:
+        with closing(Crew(max(1, at_once), "pinfold-listing")) as crew:
             while level:
                 below: list[CID] = []
                 for some in batches(level, _NODES_AT_A_TIME):
-                    for cid, node in zip(some, pool.map(get, some), strict=True):
-                        children = links(cid, node)
+                    coming = [crew.submit(get, cid) for cid in some]
+                    for cid, node in zip(some, coming, strict=True):
+                        children = links(cid, node.result())
                         count += len(children)
                         if count > 2 * most:  # shards of a trie are fewer than its entries
                             raise Malformed("blocks folder", f"{folder} lists more than {most} blocks")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict, deque
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
 from pinfold.allocator import keep_buffers
@@ -25,6 +24,7 @@ from pinfold.store.crew import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
     from pinfold.seal.box import Opener
     from pinfold.sources.directory.entry import Page
@@ -67,7 +67,7 @@ class _Room:
             self._given.notify_all()
 
 
-class _Chunk:
+class Chunk:
     """A chunk on its way.  From near by it comes opened; from afar sealed, for sealed it takes less room."""
 
     __slots__ = ("_coming", "_open", "ref")
@@ -115,7 +115,7 @@ class Reader:
         self._room = _Room(_ROOM)
         self._lock = threading.Lock()
         self._keep = _KEEP_BYTES_FAR if self.at_once else _KEEP_BYTES
-        self._bundles: OrderedDict[bytes, _Chunk] = OrderedDict()
+        self._bundles: OrderedDict[bytes, Chunk] = OrderedDict()
         self._held = 0
 
     def close(self) -> None:
@@ -127,11 +127,11 @@ class Reader:
         """One chunk.  Raises Missing, Corrupt, Malformed, and what else the store raises."""
         return self._opener.open(ref, self._store.get(ref.cid))
 
-    def _later(self, ref: Ref) -> _Chunk:
+    def later(self, ref: Ref) -> Chunk:
         """One chunk, soon."""
         if self.at_once:
-            return _Chunk(ref, self._crew.submit(self._store.get, ref.cid), self._opener.open)
-        return _Chunk(ref, self._crew.submit(self.open, ref), None)
+            return Chunk(ref, self._crew.submit(self._store.get, ref.cid), self._opener.open)
+        return Chunk(ref, self._crew.submit(self.open, ref), None)
 
     @contextlib.contextmanager
     def bundle(self, ref: Ref) -> Iterator[bytes]:
@@ -152,13 +152,13 @@ class Reader:
         finally:
             self._room.give(ref.size)
 
-    def _bundle(self, ref: Ref) -> _Chunk:
+    def _bundle(self, ref: Ref) -> Chunk:
         with self._lock:
             known = self._bundles.get(ref.digest)
             if known is not None:
                 self._bundles.move_to_end(ref.digest)
                 return known
-            chunk = self._bundles[ref.digest] = self._later(ref)
+            chunk = self._bundles[ref.digest] = self.later(ref)
             self._held += self._size(ref)
             while self._held > self._keep and len(self._bundles) > 1:
                 _, last = self._bundles.popitem(last=False)
@@ -171,7 +171,7 @@ class Reader:
 
     def stream(self, listed: Iterable[Ref]) -> Iterator[bytes]:
         """Chunks in order, with some under way ahead of the one that is taken."""
-        under_way: deque[_Chunk] = deque()
+        under_way: deque[Chunk] = deque()
         try:
             for ref in listed:
                 if not ref.length:
@@ -181,7 +181,7 @@ class Reader:
                 # The one that is needed next always has room: no stream waits for another.
                 while not self._room.take(self._size(ref), force=not under_way):
                     yield self._first(under_way)
-                under_way.append(self._later(ref))
+                under_way.append(self.later(ref))
             while under_way:
                 yield self._first(under_way)
         finally:
@@ -189,7 +189,7 @@ class Reader:
                 chunk.drop()
                 self._room.give(self._size(chunk.ref))
 
-    def _first(self, under_way: deque[_Chunk]) -> bytes:
+    def _first(self, under_way: deque[Chunk]) -> bytes:
         chunk = under_way.popleft()
         try:
             return chunk.take()
@@ -202,7 +202,7 @@ class Reader:
         With `lost` the tree is an index, where nothing comes twice: one that says so ends there.
         """
         seen = SeenMarks()
-        pending: list[tuple[Tree, _Chunk | None]] = [(tree, None)]
+        pending: list[tuple[Tree, Chunk | None]] = [(tree, None)]
         while pending:
             if self.at_once and pending[-1][0].depth:
                 self._fetch_nodes(pending)
@@ -224,14 +224,14 @@ class Reader:
                 continue
             pending += [(Tree(ref, one.depth - 1), None) for ref in reversed(children)]
 
-    def _fetch_nodes(self, pending: list[tuple[Tree, _Chunk | None]]) -> None:
+    def _fetch_nodes(self, pending: list[tuple[Tree, Chunk | None]]) -> None:
         """Begin to fetch the nodes that come next, each of which would else cost its way there and back."""
         for at in range(max(0, len(pending) - _NODES_AHEAD), len(pending)):
             one, chunk = pending[at]
             if chunk is None and 0 < one.depth <= MAX_DEPTH:
-                pending[at] = (one, self._later(one.root))
+                pending[at] = (one, self.later(one.root))
 
-    def _node(self, ref: Ref, chunk: _Chunk | None) -> bytes:
+    def _node(self, ref: Ref, chunk: Chunk | None) -> bytes:
         packed = self.open(ref) if chunk is None else chunk.take()
         # With empty nodes a tree of six small blocks could be walked for ever and yield nothing.
         if not packed:
@@ -252,7 +252,7 @@ class Reader:
 
     def _page_later(self, ref: Ref) -> Callable[[], Page]:
         if self.at_once:
-            chunk = self._later(ref)
+            chunk = self.later(ref)
             return lambda: index.decode(chunk.take())
         return self._crew.submit(lambda: index.decode(self.open(ref))).result
 

@@ -40,7 +40,7 @@ _ENDS: Final = (Full, Unavailable, Refused)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A pin that every store shall have.  `estimate`: the bytes it added when it was made; `whole`: all its bytes.
+    """A pin that every store shall have.  `added`: bytes that were new when it was made; `whole`: all its bytes.
 
     `id` names a snapshot whatever its keyring, and is empty for a keyring that stands alone.
     """
@@ -50,7 +50,7 @@ class Wanted:
     source: str = ""
     finished: str = ""
     id: str = ""
-    estimate: int = 0
+    added: int = 0
     whole: int = 0
 
 
@@ -139,6 +139,7 @@ class Replication:
         self._readers = [self._from]
         self._bad: dict[CID, str] = {}
         self._known: dict[CID, Wanted] = {}
+        self._main = {pin.root for pin in lists[0]}
         self.wanted = self._wanted(lists)
 
     @property
@@ -146,9 +147,11 @@ class Replication:
         """What happened while blocks were read: what was healed, which source went away."""
         return [line for reader in self._readers for line in reader.warnings]
 
-    def _reading(self, without: str = "") -> Mirror:
-        """All sources but one, to be read from the first that has a block good."""
-        sources = [one for one in self._holding if one.name != without]
+    def _reading(self, target: Store | None = None) -> Mirror:
+        """All sources, to be read from the first that has a block good; from the target itself at last."""
+        sources = [one for one in self._holding if target is None or one.name != target.name]
+        if target is not None and power(target, Fetches) is None:  # type: ignore[type-abstract]
+            sources.append(target)
         if not sources:
             raise Refused("there is no store to read blocks from: name one with --from REPO")
         return Mirror(sources, min_copies=1, fills=False)
@@ -169,7 +172,7 @@ class Replication:
         lacked = self._verified(lacked, report)
         if not lacked:
             return report
-        reader = self._reading(without=target.name)
+        reader = self._reading(target)
         self._readers.append(reader)
         work = _Bringing(reader, target, there, dry_run=self.dry_run, progress=hearing)
         work.assume(pin for pin in self.wanted if pin.root in held and chosen is None)
@@ -202,6 +205,10 @@ class Replication:
                 elif made.finished <= newest.get(made.source, ""):
                     continue
                 wanted[made.name] = made
+        # Of the keyrings the last one only: an older one, which a change of keys dropped, is not to come back.
+        keyrings = sorted((pin.finished, name) for name, pin in wanted.items() if not pin.source)
+        for _, name in keyrings[:-1]:
+            del wanted[name]
         return self._in_order(wanted.values())
 
     def _described(self, pin: Pin) -> Wanted | None:
@@ -236,9 +243,9 @@ class Replication:
         """What a store has pinned and should not any more; the older roots of re-rooted snapshots are seen to."""
         roots = {pin.name: pin.root for pin in self.wanted}
         held = {pin.root for pin in there}
-        found = (pin for pin in there if pin.root != roots.get(pin.name) and self._described(pin) is not None)
+        found = (pin for pin in there if pin.root not in self._main and self._described(pin) is not None)
         # An older root that still stands alone is replaced by the newer one.
-        return [pin for pin in found if pin.name not in roots or roots[pin.name] in held]
+        return [pin for pin in found if pin.root != roots.get(pin.name) and roots.get(pin.name, pin.root) in held]
 
     def _verified(self, pins: list[Wanted], report: Report) -> list[Wanted]:
         """Those that are what their pins say, signed by who may sign, with what they tell of their sizes."""
@@ -287,12 +294,23 @@ class _Bringing:
                 self._whole.setdefault(pin.source, pin.root)
 
     def estimates(self, pins: Sequence[Wanted]) -> list[int]:
-        """About how many bytes each takes: all of them for the first of a source, then what it added."""
-        begun = set(self._whole)
+        """About how many bytes each takes, by what the headers tell; newer ones of a source come before older.
+
+        The first takes all of it, or what was added since the target's own last.  The next has beyond the one
+        before what was dropped between them: its bytes without those that the later one kept.
+        """
+        added: dict[str, int] = {}
+        for pin in pins:
+            added[pin.source] = added.get(pin.source, 0) + pin.added
+        newer: dict[str, Wanted] = {}
         found: list[int] = []
         for pin in pins:
-            found.append(pin.estimate if pin.source in begun else pin.whole)
-            begun.add(pin.source)
+            later = newer.get(pin.source)
+            if later is not None:
+                found.append(min(pin.whole, max(0, pin.whole - (later.whole - later.added))))
+            else:
+                found.append(min(pin.whole, added[pin.source]) if pin.source in self._whole else pin.whole)
+            newer[pin.source] = pin
         return found
 
     def one(self, done: Done) -> str:

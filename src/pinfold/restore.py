@@ -244,7 +244,7 @@ class Restore:
         try:
             work(*values)
         except BaseException as error:  # noqa: BLE001  # raised again by _settle
-            self._failure = error
+            self._failure = self._failure or error  # the first is the cause
 
     def _write_small(self, ref: Ref, files: list[tuple[bytes, Entry]]) -> None:
         needed = [(path, entry) for path, entry in files if self._needed(path, entry)]

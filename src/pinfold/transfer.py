@@ -1,6 +1,7 @@
 """Snapshots as CAR files: out of a store, and into one.
 
 A CAR holds one snapshot whole, its root first, every block once; `ipfs dag import` takes it as it is.
+One that is to be cut into several files is written by `parts`; read, both are the same.
 Crash rule: an export is written under a passing name and renamed when it is on disk; an import pins
 last, so what was cut short is garbage.
 """
@@ -12,13 +13,14 @@ import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
-from pinfold import catalogue, snapshot
-from pinfold.errors import Corrupt, Full, Malformed, PinfoldError, UsageError
+from pinfold import catalogue, parts, snapshot
+from pinfold.errors import Corrupt, Full, Incomplete, Malformed, Missing, PinfoldError, UsageError
 from pinfold.ipld import CID, car, walk
 from pinfold.store import Heals, power
+from pinfold.store.ahead import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pinfold.snapshot import Snapshot
@@ -83,12 +85,13 @@ class _Writes(Protocol):
 def _write(store: Store, root: CID, out: _Writes, progress: Callable[[int], None]) -> int:
     out.write(car.header([root]))
     count = 0
-    for cid in walk(root, store.get):
-        block = store.get(cid)
-        out.write(car.section_prefix(cid, len(block)))
-        out.write(block)
-        count += 1
-        progress(len(block))
+    with ahead(store, leaves=True) as get:
+        for cid in walk(root, get):
+            block = get(cid)
+            out.write(car.section_prefix(cid, len(block)))
+            out.write(block)
+            count += 1
+            progress(len(block))
     return count
 
 
@@ -106,15 +109,32 @@ def load(
     Raises Malformed, Corrupt for a bad file, Incomplete if blocks are missing, UsageError for roots that
     are no snapshots or not admitted.
     """
-    roots, blocks = _read(source)
-    if not roots:
-        raise UsageError("this CAR file names no root, so there is no snapshot to pin; --blocks-only takes its blocks")
+    return load_all(store, [source], progress, admits=admits)
+
+
+def load_all(
+    store: Store,
+    sources: Iterable[BinaryIO],
+    progress: Callable[[int], None] = lambda _: None,
+    *,
+    admits: Callable[[str], bool] | None = None,
+) -> tuple[int, list[Snapshot]]:
+    """Take several CARs in, as `load` does one; parts of an export pin the snapshot that they make up together."""
     if admits is None:
         here = catalogue.repositories(store)
         admits = here.__contains__ if here else lambda _: True
     with store.session():
-        new = store.put(_passed(store, blocks, progress))
-        found = [_load(store, root) for root in roots]
+        new = 0
+        roots: list[CID] = []
+        for source in sources:
+            named, blocks = _read(source)
+            if not named:
+                raise UsageError(
+                    "this CAR file names no root, so there is no snapshot to pin; --blocks-only takes its blocks"
+                )
+            new += store.put(_passed(store, blocks, progress))
+            roots += named
+        found = _named(store, roots)
         for one in found:
             if not admits(one.header.repository):
                 raise UsageError(
@@ -122,9 +142,35 @@ def load(
                     f" was pinned. To keep it there, too: --foreign, or --repository-id {one.header.repository}"
                 )
         for one in found:
-            store.pin(one.root, one.header.pin_name)
+            with _told_of_parts(one.root, roots):
+                store.pin(one.root, one.header.pin_name)
             _keep_keyring(store, one)
     return new, found
+
+
+def _named(store: Store, roots: Sequence[CID]) -> list[Snapshot]:
+    """The snapshots that roots are, or that they are parts of, each once."""
+    found: dict[CID, Snapshot] = {}
+    for root in roots:
+        meant = parts.whole(root, store.get) or root
+        if meant not in found:
+            with _told_of_parts(meant, roots):
+                found[meant] = _load(store, meant)
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def _told_of_parts(root: CID, roots: Sequence[CID]) -> Iterator[None]:
+    """Say what to do if blocks are missing of a snapshot that came in parts: as none of the roots."""
+    try:
+        yield
+    except (Missing, Incomplete) as error:
+        if root in roots:
+            raise
+        raise UsageError(
+            f"this is a part of snapshot {root}, and other parts are missing; nothing was pinned. Name all parts in one"
+            " command, or take them one after the other, all but the last with --blocks-only"
+        ) from error
 
 
 def load_blocks(store: Store, source: BinaryIO, progress: Callable[[int], None] = lambda _: None) -> int:

@@ -1,14 +1,14 @@
 """Verification in three prices: present (no key), read back and hashed (no key), opened (key).
 
-A block is checked once, however many snapshots need it.  Damage never stops the work: everything is
-named, with the files it touches where a key is there to tell.
+A block is checked once, however many snapshots need it; those of a store that is far are asked for many at
+a time.  Damage never stops the work: everything is named, with the files it touches where a key is there
+to tell.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Final
@@ -20,22 +20,30 @@ from pinfold.ipld.cid import RAW
 from pinfold.reading import DAMAGE, Reader
 from pinfold.seal.refs import Tree, split
 from pinfold.sources.directory.entry import Chunks, Slice
+from pinfold.store import Far, power
+from pinfold.store.ahead import ahead
 from pinfold.store.copies import Copies
+from pinfold.store.crew import Crew
 from pinfold.store.layers import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
     from pinfold.catalogue import Listed
+    from pinfold.reading import Chunk
     from pinfold.seal.keyring import Keyring
     from pinfold.seal.keys import OwnerKey
     from pinfold.seal.refs import Ref
     from pinfold.snapshot import Snapshot
+    from pinfold.sources.directory.entry import Content
     from pinfold.store.seam import Store
 
 _BATCH: Final = 1000
+_THREADS: Final = 4
+_MOST_LOOKED_AT: Final = 4096
 _AHEAD: Final = 16
+_ROOM: Final = 48 << 20  # bytes of blocks that wait to be looked at
 MOST_TOLD: Final = 10_000
 
 
@@ -80,6 +88,8 @@ class Verification:
     def __init__(self, store: Store, key: OwnerKey | None, depth: Depth) -> None:
         self._store = store
         self._copies = Copies(store)
+        far = power(store, Far)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
+        self._at_once = 0 if far is None else far.at_once
         self._key = key
         self._depth = depth
         self._newest: Keyring | None = None
@@ -90,9 +100,12 @@ class Verification:
 
     def run(self, listed: Iterable[Listed]) -> Report:
         """Check snapshots by their pins.  Raises only what the store raises when it does not answer."""
-        with ThreadPoolExecutor(4, thread_name_prefix="pinfold-verify") as pool:
+        crew = Crew(self._at_once or _THREADS, "pinfold-verify")
+        try:
             for one in listed:
-                self._one(one, pool)
+                self._one(one, crew)
+        finally:
+            crew.close(wait=not self._at_once)
         self._note()
         return self.report
 
@@ -109,7 +122,7 @@ class Verification:
                 self._damaged(error, f"keyring {pin.root}")
         self._note()
 
-    def _one(self, one: Listed, pool: ThreadPoolExecutor) -> None:
+    def _one(self, one: Listed, crew: Crew) -> None:
         self.report.snapshots += 1
         try:
             made = snapshot.load(one.root, self.fetch)
@@ -117,7 +130,7 @@ class Verification:
         except PinfoldError as error:
             self._damaged(error, f"snapshot {one.root}")
             return
-        listed = self._blocks(made, pool)
+        listed = self._blocks(made, crew)
         self._small(made)
         if self._key is not None:
             self._contents(made, self._key, listed)
@@ -139,7 +152,7 @@ class Verification:
         name = getattr(error, "name", None)
         self.report.add(str(name) if name else what, f"{what}: {error}" if name else str(error))
 
-    def _blocks(self, made: Snapshot, pool: ThreadPoolExecutor) -> SeenMarks | None:
+    def _blocks(self, made: Snapshot, crew: Crew) -> SeenMarks | None:
         """The set of blocks: as many and as large as signed, all there, and sound if they are read.
 
         Returns which they are, or None if the set itself is damaged.
@@ -149,19 +162,20 @@ class Verification:
         batch: list[tuple[CID, int]] = []
         lost: list[PinfoldError] = []
         try:
-            for cid, name, size in list_folder(made.blocks, self.fetch, lambda _, error: lost.append(error)):
-                count += 1
-                total += size or 0
-                if str(cid).encode() != name or cid.codec != RAW:
-                    self.report.add(str(cid), f"snapshot {made.root}: an entry of blocks/ is not named by its CID")
-                listed.add(cid)
-                batch.append((cid, size or 0))
-                if len(batch) >= _BATCH:
-                    self._check(batch, made, pool)
-                    batch = []
+            with ahead(self._store, self.fetch) as get:
+                for cid, name, size in list_folder(made.blocks, get, lambda _, error: lost.append(error)):
+                    count += 1
+                    total += size or 0
+                    if str(cid).encode() != name or cid.codec != RAW:
+                        self.report.add(str(cid), f"snapshot {made.root}: an entry of blocks/ is not named by its CID")
+                    listed.add(cid)
+                    batch.append((cid, size or 0))
+                    if len(batch) >= _BATCH:
+                        self._check(batch, made, crew)
+                        batch = []
         except PinfoldError as error:
             lost.append(error)
-        self._check(batch, made, pool)
+        self._check(batch, made, crew)
         for one in lost:
             self._damaged(one, f"blocks/ of snapshot {made.root}")
         if lost:
@@ -172,32 +186,38 @@ class Verification:
             self.report.add(str(made.root), f"blocks/ lists {count} blocks of {total} bytes, signed were {signed}")
         return listed
 
-    def _check(self, batch: list[tuple[CID, int]], made: Snapshot, pool: ThreadPoolExecutor) -> None:
+    def _check(self, batch: list[tuple[CID, int]], made: Snapshot, crew: Crew) -> None:
         fresh = [(cid, size) for cid, size in batch if self._seen.add(cid)]
-        there = self._copies.has([cid for cid, _ in fresh])
-        wanted: list[tuple[CID, int]] = []
-        for cid, size in fresh:
-            self.report.blocks += 1
-            self.report.bytes += size
-            if cid not in there:
-                self._absent(cid, made)
-            elif self._depth.read:
-                wanted.append((cid, size))
-        under_way: deque[tuple[CID, int, Future[bytes]]] = deque()
-        for cid, size in wanted:
-            under_way.append((cid, size, pool.submit(self._copies.get, cid)))
-            if len(under_way) >= _AHEAD:
-                self._hashed(under_way, made)
-        while under_way:
-            self._hashed(under_way, made)
+        # From afar reading is not asked for leave first: a block that is not there says so.
+        unasked = self._depth.read and self._at_once
+        there = {cid for cid, _ in fresh} if unasked else self._copies.has([cid for cid, _ in fresh])
+        self.report.blocks += len(fresh)
+        self.report.bytes += sum(size for _, size in fresh)
+        for (cid, _), future in self._fetched([one for one in fresh if one[0] not in there], crew):
+            self._absent(cid, future, made)
+        if self._depth.read:
+            for (cid, size), future in self._fetched([one for one in fresh if one[0] in there], crew):
+                self._hashed(cid, size, future, made)
         self._depth.progress(self.report)
 
-    def _absent(self, cid: CID, made: Snapshot) -> None:
+    def _fetched(self, wanted: list[tuple[CID, int]], crew: Crew) -> Iterator[tuple[tuple[CID, int], Future[bytes]]]:
+        """Blocks in order, with some under way ahead of the one that is looked at."""
+        under_way: deque[tuple[tuple[CID, int], Future[bytes]]] = deque()
+        most, waiting = self._at_once or _AHEAD, 0
+        for one in wanted:
+            while under_way and (len(under_way) >= most or waiting + one[1] > _ROOM):
+                waiting -= under_way[0][0][1]
+                yield under_way.popleft()
+            waiting += one[1]
+            under_way.append((one, crew.submit(self.fetch, one[0])))
+        yield from under_way
+
+    def _absent(self, cid: CID, future: Future[bytes], made: Snapshot) -> None:
         """A block that no copy vouches for: it is missing, or known to be damaged."""
         self._bad.add(cid.digest)
         why = "is missing"
         try:
-            self.fetch(cid)
+            future.result()
         except Corrupt:
             why = "is damaged"
         except Missing:
@@ -207,11 +227,9 @@ class Verification:
             return
         self.report.add(str(cid), f"{why}; snapshot {made.root} needs it")
 
-    def _hashed(self, under_way: deque[tuple[CID, int, Future[bytes]]], made: Snapshot) -> None:
-        cid, size, future = under_way.popleft()
+    def _hashed(self, cid: CID, size: int, future: Future[bytes], made: Snapshot) -> None:
         try:
             block = future.result()
-            cid.verify(block, self._store.name)
             if len(block) != size:
                 raise Corrupt(cid, f"snapshot {made.root}: {len(block)} bytes, blocks/ says {size}")
         except PinfoldError as error:
@@ -293,26 +311,44 @@ class _Contents:
         self._reader = reader
         self._listed = listed
         self._tried = SeenMarks()
+        self._most = reader.at_once or _AHEAD
+        self._under_way: deque[tuple[Ref, bytes, Chunk | None]] = deque()
+        self._waiting = 0
 
     def run(self, index: Tree | None) -> None:
         """Every file of every page."""
+        coming: deque[tuple[bytes, Content | None, Chunk | None]] = deque()
         for page in self._reader.pages(index, self._lost):
             for path, entry in page.rows():
-                content = entry.content
-                if isinstance(content, Slice):
-                    self._chunk(content.ref, path)
-                elif isinstance(content, Chunks):
-                    for ref in content.refs:
-                        self._chunk(ref, path)
-                elif isinstance(content, Tree):
-                    self._tree(content, path)
+                coming.append((path, entry.content, self._node_later(entry.content)))
+                if len(coming) > self._reader.at_once:
+                    self._file_content(*coming.popleft())
+        for one in coming:
+            self._file_content(*one)
+        while self._under_way:
+            self._settle()
         self._tell_strange(f"the index of snapshot {self._made.root}")
+
+    def _node_later(self, content: Content | None) -> Chunk | None:
+        """The first node of a large file, where asking for it takes its time."""
+        if not self._reader.at_once or not isinstance(content, Tree) or not content.depth:
+            return None
+        return self._reader.later(content.root)
+
+    def _file_content(self, path: bytes, content: Content | None, node: Chunk | None) -> None:
+        if isinstance(content, Slice):
+            self._chunk(content.ref, path)
+        elif isinstance(content, Chunks):
+            for ref in content.refs:
+                self._chunk(ref, path)
+        elif isinstance(content, Tree):
+            self._tree(content, path, node)
 
     def _tell_strange(self, whose: str) -> None:
         for cid in self._listed.strange():
             self._above.report.add(str(cid), f"{whose} needs it, but blocks/ does not list it: forged")
 
-    def _tree(self, tree: Tree, path: bytes) -> None:
+    def _tree(self, tree: Tree, path: bytes, node: Chunk | None) -> None:
         # A node that comes twice, as in a file of zeros, is looked at once: else a forged tree never ends.
         seen: set[tuple[bytes, int]] = set()
         pending = [tree]
@@ -325,26 +361,40 @@ class _Contents:
                 continue
             seen.add((one.root.digest, one.depth))
             try:
-                children = split(self._reader.open(one.root))
+                children = split(self._reader.open(one.root) if node is None else node.take())
             except DAMAGE as error:
                 self._above.damaged_chunk(error, one.root, self._file(path))
                 self._harmed(path)
             else:
                 pending += [Tree(ref, one.depth - 1) for ref in reversed(children)]
+            node = None
         self._tell_strange(self._file(path))
 
     def _chunk(self, ref: Ref, path: bytes) -> None:
         above = self._above
+        chunk = None
         if self._tried.add(ref.cid):
             if self._listed.lacks(ref.cid):
                 above.report.add(str(ref.cid), f"{self._file(path)} needs it, but blocks/ does not list it: forged")
             if not above.is_bad(ref) and above.sampled():
                 above.report.opened += 1
-                try:
-                    self._reader.open(ref)
-                except DAMAGE as error:
-                    above.damaged_chunk(error, ref, self._file(path))
-        if above.is_bad(ref):
+                chunk = self._reader.later(ref)
+        self._under_way.append((ref, path, chunk))
+        self._waiting += chunk is not None
+        while self._under_way and (
+            self._waiting >= self._most or self._under_way[0][2] is None or len(self._under_way) > _MOST_LOOKED_AT
+        ):
+            self._settle()
+
+    def _settle(self) -> None:
+        ref, path, chunk = self._under_way.popleft()
+        if chunk is not None:
+            self._waiting -= 1
+            try:
+                chunk.take()
+            except DAMAGE as error:
+                self._above.damaged_chunk(error, ref, self._file(path))
+        if self._above.is_bad(ref):
             self._harmed(path)
 
     def _harmed(self, path: bytes) -> None:

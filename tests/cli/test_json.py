@@ -106,7 +106,7 @@ def test_every_command_has_its_keys(repo: Cli, words_for: dict[str, str], tmp_pa
         found[line] = (keys(document), {name: keys(document[name][0]) for name in below})
     assert wanted == found
     imported = repo.with_words("-r", tmp_path / "third")("import", words_for["CAR"], "--create", "--json").document
-    assert ("file new_bytes snapshots", "finished id repository root source_id") == (
+    assert ("files new_bytes snapshots", "finished id repository root source_id") == (
         keys(imported),
         keys(imported["snapshots"][0]),
     )

@@ -71,6 +71,9 @@ def ask_raw(url: str, target: str, method: str = "GET", headers: Mapping[str, st
             body, broken = cut.partial, True
         except OSError:
             body, broken = b"", True
-        return Answer(answer.status, dict(answer.getheaders()), body, broken)
+        together: dict[str, str] = {}
+        for name, value in answer.getheaders():
+            together[name] = f"{together[name]}, {value}" if name in together else value
+        return Answer(answer.status, together, body, broken)
     finally:
         connection.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pinfold.gateway import Settings, gateway
 from pinfold.serving import Address, App, Limits, Route, Routes
-from pinfold.serving.server import Server
+from pinfold.serving.server import Server, listen
 from pinfold.store.folder import FolderStore
 
 
@@ -15,10 +15,10 @@ async def main(folder: str, records: str = "", mode: str = "") -> None:
     store = FolderStore.open(Path(folder))
     door = gateway(store, Settings(trustless_only=mode == "trustless", records=Path(records) if records else None))
     limits = Limits()
-    server = Server(App(limits, []), limits)
     routes = Routes([Route("/ipfs", door, "gateway"), Route("/ipns", door, "gateway")])
-    urls = server.listen(Address.parse("127.0.0.1:0"), routes)
-    await server.run(lambda: print(urls[0], flush=True))  # noqa: T201  whoever started it waits for that
+    bound = listen(Address.parse("127.0.0.1:0"), limits)
+    server = Server(App(limits, []), [(bound, routes)])
+    await server.run(lambda: print(bound.urls[0], flush=True))  # noqa: T201  whoever started it waits for that
     door.close()
     store.close()
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pinfold.door import Request, Response
+from pinfold.errors import PinfoldError
 from pinfold.pinning import Options, PinningService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pinfold.store import Store
 
     Door = Callable[[Request], Response]
 
+TESTS = Path(__file__).resolve().parent.parent
 EVERY = "queued,pinning,pinned,failed"
 
 
@@ -81,6 +86,7 @@ def served(door: Door) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # heads and bodies in one packet: waiting for each other they take 40 ms
 
         def answer(self) -> None:
             where = urlsplit(self.path)
@@ -88,12 +94,26 @@ def served(door: Door) -> Iterator[str]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             query = tuple(parse_qsl(where.query, keep_blank_values=True))
             answer = door(Request(self.command, unquote(where.path), query, headers, body, self.client_address[0]))
-            body = answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
+            self.close_connection = not isinstance(answer.body, bytes)
+            if isinstance(answer.body, bytes) and self.command != "HEAD":
+                answer.headers.append(("Content-Length", str(len(answer.body))))
             self.send_response(answer.status)
-            for name, value in [*answer.headers, ("Content-Length", str(len(body)))]:
+            for name, value in dict(answer.headers).items():
                 self.send_header(name, value)
+            if not isinstance(answer.body, bytes):
+                self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            self.wfile.write(body)
+            self.send_body(answer.body)
+            self.wfile.flush()
+
+        def send_body(self, body: bytes | Iterator[bytes]) -> None:
+            if isinstance(body, bytes):
+                self.wfile.write(body)
+                return
+            with suppress(PinfoldError, OSError):  # the connection breaks off, as it does in the real server
+                for piece in body:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"")
+                self.wfile.write(b"0\r\n\r\n")
 
         do_GET = do_POST = do_DELETE = do_HEAD = do_PUT = answer  # noqa: N815  # names that http.server looks for
 
@@ -109,6 +129,33 @@ def served(door: Door) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class Alone(NamedTuple):
+    """A service in a process of its own, behind the real server."""
+
+    process: subprocess.Popen[str]
+    client: Client
+
+
+@contextmanager
+def alone(folder: Path, *origins: str) -> Iterator[Alone]:
+    """Such a service over a store in `folder`; `origins` are asked for every pin.  It is killed at the end."""
+    paths = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("alone.py")),
+        str(folder / "store"),
+        str(folder / "service"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen([*command, *origins], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url, token = process.stdout.readline().split()
+            yield Alone(process, Client(url, token))
+        finally:
+            process.kill()
 
 
 @contextmanager

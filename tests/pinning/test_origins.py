@@ -57,7 +57,17 @@ def test_other_peers_are_passed_over(origin: str) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["ftp://h", "https://", "h", "https://u:p@h", "https://h?x", "https://h#x", "https://h:x", "file:///etc", "http://["],
+    [
+        "ftp://h",
+        "https://",
+        "h",
+        "https://u:p@h",
+        "https://h?x",
+        "https://h#x",
+        "https://h:x",
+        "file:///etc",
+        "http://[",
+    ],
 )
 def test_what_is_no_origin_is_told(origin: str) -> None:
     """A URL of another kind, or with a secret in it, is a mistake."""
@@ -68,8 +78,9 @@ def test_what_is_no_origin_is_told(origin: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "127.0.0.1", "127.1", "0x7f000001", "2130706433", "0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
-        "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1",
+        "127.0.0.1", "127.1", "0x7f000001", "2130706433", "0", "10.0.0.1", "172.16.0.1", "192.168.1.1",
+        "169.254.169.254", "100.64.0.1",
+        "0.0.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1", "localhost", "LOCALHOST.",
         "a.localhost", "printer.local", "metadata.google.internal", "intranet", "",
     ],
@@ -79,13 +90,17 @@ def test_private_hosts(host: str) -> None:
     assert not origins.is_public(host)
 
 
-@pytest.mark.parametrize("host", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "ipfs.io", "a.b.example.", "[2606::1]"])
+@pytest.mark.parametrize(
+    "host", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "ipfs.io", "a.b.example.", "[2606::1]"]
+)
 def test_public_hosts(host: str) -> None:
     """Addresses of the internet are."""
     assert origins.is_public(host)
 
 
-@pytest.mark.parametrize("origin", ["http://127.0.0.1:1", "/ip4/10.0.0.1/tcp/80/http", "https://localhost", "http://[::1]"])
+@pytest.mark.parametrize(
+    "origin", ["http://127.0.0.1:1", "/ip4/10.0.0.1/tcp/80/http", "https://localhost", "http://[::1]"]
+)
 def test_private_origins_are_refused_unless_allowed(origin: str) -> None:
     """What leads inwards is told by name, and taken where the operator says so."""
     urls, wrong = origins.usable([origin], private=False)

@@ -17,7 +17,7 @@ from pinfold.serving import Address, App, Limits, Route, Routes
 from pinfold.serving.logs import Log
 from pinfold.serving.metrics import Metrics
 from pinfold.serving.own import Readiness, alive, front, reading
-from pinfold.serving.server import TLS, Server
+from pinfold.serving.server import TLS, Server, listen
 
 CLOSED: list[str] = []
 LET_GO = threading.Event()
@@ -108,6 +108,12 @@ def check() -> None:
         raise PinfoldError("ill")
 
 
+def say(line: str) -> None:
+    """Tell whoever started this."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 SETTINGS = json.loads(sys.argv[1])
 
 
@@ -115,6 +121,7 @@ async def main() -> int:
     """Serve until told to stop."""
     limits = Limits(**SETTINGS.get("limits", {}))
     log = Log(as_json=SETTINGS.get("json", True), level=SETTINGS.get("level", "info"))
+    log.take_over()
     observers = [log.observe]
     app = App(limits, observers)
     metrics = Metrics(lambda: app.running)
@@ -136,10 +143,13 @@ async def main() -> int:
         ]
     )
     tls = TLS(*map(Path, SETTINGS["tls"])) if "tls" in SETTINGS else None
-    server = Server(app, limits, tls)
-    urls = [url for at in SETTINGS.get("listen", ["127.0.0.1:0"]) for url in server.listen(Address.parse(at), routes)]
-    stopped = await server.run(lambda: print(json.dumps(urls), flush=True))
-    print(stopped.cut, flush=True)
+    if tls:
+        tls.check()
+    bound = [listen(Address.parse(at), limits, tls) for at in SETTINGS.get("listen", ["127.0.0.1:0"])]
+    urls = [url for one in bound for url in one.urls]
+    server = Server(app, [(one, routes) for one in bound])
+    stopped = await server.run(lambda: say(json.dumps(urls)))
+    say(str(stopped.cut))
     return 9 if stopped.forced else 0
 
 

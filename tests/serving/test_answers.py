@@ -67,7 +67,9 @@ def test_head_has_no_body(server: Running) -> None:
     assert "77" == server.ask("/stream?size=77&length=77", "HEAD").headers["content-length"]
     assert "content-length" not in server.ask("/stream?size=77", "HEAD").headers
     with server.wire() as wire:
-        wire.ask("/odd?how=large", "HEAD").ask("/stream?size=5", "HEAD").ask("/odd?how=nothing").ask("/odd?how=unchanged")
+        wire.ask("/odd?how=large", "HEAD").ask("/stream?size=5", "HEAD").ask("/odd?how=nothing").ask(
+            "/odd?how=unchanged"
+        )
         wire.send(b"GET /echo/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         statuses = [line[9:12] for line in wire.rest().split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
     assert [b"200", b"200", b"204", b"304", b"200"] == statuses

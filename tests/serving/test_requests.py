@@ -136,7 +136,9 @@ def test_pipelined_requests_are_answered_in_order(server: Running) -> None:
         wire.send(b"".join(f"GET {one} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for one in heads))
         wire.send(b"POST /echo/p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
         wire.send(b"GET /echo/last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        told = [json.loads(line) for line in wire.rest().replace(b"HTTP/1.1", b"\nHTTP").split(b"\n") if line[:1] == b"{"]
+        told = [
+            json.loads(line) for line in wire.rest().replace(b"HTTP/1.1", b"\nHTTP").split(b"\n") if line[:1] == b"{"
+        ]
     assert [*heads, "/echo/p", "/echo/last"] == [one["path"] for one in told]
 
 

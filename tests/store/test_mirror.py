@@ -32,7 +32,7 @@ def test_both_copies_prove_their_pin() -> None:
 def test_a_store_that_fails_is_set_aside(error: Exception) -> None:
     """Where one copy is enough, work goes on without it, and says so."""
     one, two = MemoryStore("one"), MemoryStore("two")
-    mirror = Mirror([Faulty(one, Fault("put", frozenset({1}), error, after=3)), two], min_copies=1)
+    mirror = Mirror([Faulty(one, Fault("put", frozenset({1}), error, after=3)), two], min_copies=1, rest=0)
     with mirror.session():
         mirror.put(DAG.blocks)
         status = mirror.pin(DAG.root, "snapshot")

@@ -26,6 +26,7 @@ TABLE: Final = {
     "export": ("pinfold.cli.transfer:export", "write a snapshot into a CAR file"),
     "import": ("pinfold.cli.transfer:load", "take the snapshots of a CAR file in"),
     "key": ("pinfold.cli.key:key", "who may open the repository, and who may sign"),
+    "serve": ("pinfold.cli.serve:serve", "serve the store over HTTP: gateway, pinning service, metrics"),
     "completion": ("pinfold.cli.completion:completion", "print a script that completes words in your shell"),
 }
 

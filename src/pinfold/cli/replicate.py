@@ -160,12 +160,12 @@ def _tell_one(call: Call, work: Replication, one: Report) -> None:
 
     out, name = call.out, output.path(one.store)
     whole = [done for done in one.done if not done.error]
-    snapshots = output.some(sum(bool(done.pin.source) for done in whole), "snapshot")
+    some = output.some(sum(bool(done.pin.source) for done in whole), "snapshot")
     if not one.done:
         out.say(f"{name}: has all that it shall")
     else:
         would = "would take" if work.dry_run else "took"
-        out.say(f"{name}: {would} {snapshots}, {output.some(one.blocks, 'block')} of {output.size(one.bytes)}")
+        out.say(f"{name}: {would} {some}, {output.some(one.blocks, 'block')} of {output.size(one.bytes)}")
     if one.stopped:
         out.warn(f"{name}: stopped: {one.stopped}; the same command goes on from here")
     failed = [done for done in one.failed if not one.stopped or done.error not in {one.stopped, NOT_TRIED}]
@@ -173,10 +173,12 @@ def _tell_one(call: Call, work: Replication, one: Report) -> None:
         out.warn(f"{name}: {output.short(done.pin.id or done.pin.root)}: {done.error}")
     if len(failed) > _MOST_TOLD:
         out.warn(f"{name}: and {output.number(len(failed) - _MOST_TOLD)} more; --json tells them")
-    if one.beyond:
-        some = output.some(len(one.beyond), "pin")
+    main = output.path(work.sources[0].name)
+    keyrings = sum(pin.name.split("/")[2:3] == ["keyring"] for pin in one.beyond)
+    if keyrings:
+        out.warn(f"{name}: has an older keyring, which {main} has not; the next change of keys drops it")
+    if snapshots := len(one.beyond) - keyrings:
         out.warn(
-            f"{name}: has {some} that {output.path(work.sources[0].name)} has not, forgotten while it was away or never"
-            f" replicated; they stay: pinfold forget drops them, replicate --from {name} brings them back; --json"
-            " tells them"
+            f"{name}: has {output.some(snapshots, 'snapshot')} that {main} has not, forgotten while {name} was away or"
+            f" never replicated; they stay. pinfold forget drops them, pinfold replicate --from {name} spreads them"
         )

@@ -7,13 +7,14 @@ asked for yet is bounded over all of them, so that many slow readers cannot fill
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from pinfold.errors import Unavailable
-from pinfold.ipld.cid import CID, IDENTITY
+from pinfold.errors import Malformed, Unavailable
+from pinfold.ipld.cid import CID, DAG_PB, IDENTITY
 from pinfold.ipld.walk import SeenMarks
-from pinfold.store.seam import Far
+from pinfold.store.copies import at_once
+from pinfold.store.crew import Crew
+from pinfold.store.layers import ReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _BLOCK: Final = 1 << 20
 _MOST_AT_ONCE: Final = 64
 _MET_BYTES: Final = 4 << 20
+# Kubo writes 2 MiB at most; to read a megabyte of links takes 80 ms.
+MOST_NODE: Final = 4 << 20
 # Answers below this many CIDs are never refused for what others remember: 20,000 marks take half a megabyte.
 _FREE_MARKS: Final = 20_000
 _STEP: Final = 10_000
@@ -36,26 +39,21 @@ class Supply:
     def __init__(self, store: Store, held_bytes: int, remembered: int) -> None:
         """`held_bytes`: of blocks fetched ahead; `remembered`: CIDs that all CARs may remember together."""
         self.store = store
-        self.ahead = min(store.at_once, _MOST_AT_ONCE) if isinstance(store, Far) else 0
+        # A store that is opened for reading only hides its powers, but how far it is takes nothing from that.
+        many = at_once(store.below if isinstance(store, ReadOnly) else store)
+        self.ahead = min(many, _MOST_AT_ONCE) if many > 1 else 0
         self._places = threading.BoundedSemaphore(max(1, held_bytes // _BLOCK))
-        self._pool = ThreadPoolExecutor(self.ahead, thread_name_prefix="pinfold-gateway") if self.ahead else None
+        self._crew = Crew(max(1, self.ahead), "pinfold-gateway")
         self._lock = threading.Lock()
         self._marks = remembered
 
     def close(self) -> None:
         """Stop fetching."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self._crew.close()
 
     def later(self, cid: CID) -> Future[bytes] | None:
         """Fetch a block ahead; None where no place is free.  Whoever gets it calls `taken` when it is used."""
-        if self._pool is None or not self._places.acquire(blocking=False):
-            return None
-        try:
-            return self._pool.submit(self.store.get, cid)
-        except RuntimeError:  # the gateway is closing
-            self._places.release()
-            return None
+        return self._crew.submit(self.store.get, cid) if self._places.acquire(blocking=False) else None
 
     def taken(self) -> None:
         """Free the place of a block that was fetched ahead."""
@@ -100,11 +98,16 @@ class Blocks:
             self._supply.taken()
 
     def meet(self, cid: CID) -> bytes:
-        """Return a block of the way to the content, which is looked at several times: a few are kept."""
+        """Return a block of the way to the content, which is looked at several times: a few are kept.
+
+        Raises Malformed for a node that takes too long to read, and what the store raises.
+        """
         known = self._met.get(cid)
         if known is not None:
             return known
         block = self.get(cid)
+        if cid.codec == DAG_PB and len(block) > MOST_NODE:
+            raise Malformed("dag-pb node", f"{len(block)} bytes are more than {MOST_NODE}")
         if cid.hash_code != IDENTITY and len(block) <= self._room:
             self._room -= len(block)
             self._met[cid] = block
@@ -121,7 +124,7 @@ class Blocks:
 
     def expect(self, cids: Iterable[CID]) -> None:
         """Say what will be asked for next, the nearest first."""
-        if len(self._coming) * 2 > self._supply.ahead or not self._supply.ahead:
+        if len(self._coming) >= self._supply.ahead:
             return
         for cid in cids:
             if len(self._coming) >= self._supply.ahead:

@@ -19,12 +19,12 @@ from pinfold.door import BadRequest
 from pinfold.errors import Malformed
 from pinfold.gateway import filetree, shards
 from pinfold.gateway.blocks import Seen
-from pinfold.gateway.formats import DOCUMENTS, CarOptions, Scope
+from pinfold.gateway.formats import CarOptions, Scope
+from pinfold.gateway.links import WALKED, links
 from pinfold.gateway.ranges import Span
 from pinfold.ipld import Kind, car, kind
 from pinfold.ipld.cid import DAG_PB, IDENTITY, RAW
 from pinfold.ipld.nodes import load_unixfs
-from pinfold.ipld.walk import MAX_PENDING, links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 # A stream ends here whatever the DAG says: 16 terabytes of 1 MiB blocks.
 MOST_SECTIONS: Final = 1 << 24
-# Small blocks are sent together: each piece costs the server about 0.1 ms, a block of 4 KiB 0.03.
-_PIECE: Final = 256 << 10
+# Small blocks are sent together, as each piece costs the server 0.1 ms and a block of 4 KiB 0.03; but never many, so
+# that the first piece of a DAG of tiny blocks comes at once.
+_PIECE: Final = 64 << 10
+_PARTS: Final = 256
 _AHEAD: Final = 64
 
 
@@ -65,8 +67,8 @@ def plan(way: Way, options: CarOptions, blocks: Blocks) -> Plan:
     the store raises.
     """
     block = blocks.meet(way.end)
-    if options.scope is Scope.ALL and way.end.codec not in {RAW, DAG_PB}:
-        raise BadRequest(501, "only dag-pb and raw are walked here: ask for this one with dag-scope=block")
+    if options.scope is Scope.ALL and way.end.codec not in WALKED:
+        raise BadRequest(501, "the links of this codec are not known here: ask with dag-scope=block")
     if options.scope is not Scope.ENTITY or way.end.codec not in {RAW, DAG_PB}:
         return Plan(way, options)
     try:
@@ -95,7 +97,7 @@ def stream(planned: Plan, blocks: Blocks, supply: Supply) -> Iterator[bytes]:
                 raise Malformed("DAG", f"more than {MOST_SECTIONS} blocks in one CAR")
             parts += [car.section_prefix(cid, len(block)), block]
             size += len(block)
-            if size >= _PIECE:
+            if size >= _PIECE or len(parts) >= _PARTS:
                 yield b"".join(parts)
                 parts, size = [], 0
         if parts:
@@ -126,8 +128,6 @@ def _all(root: CID, blocks: Blocks, seen: Seen | None) -> Iterator[Section]:
         cid = pending.pop()
         if seen is not None and not seen.add(cid):
             continue
-        if cid.codec in DOCUMENTS:
-            raise Malformed("DAG", f"{cid} is {DOCUMENTS[cid.codec][0]}: what it links to cannot be followed here")
         blocks.expect(islice(reversed(pending), _AHEAD))
         block = blocks.part(cid)
         yield cid, block
@@ -138,5 +138,5 @@ def _all(root: CID, blocks: Blocks, seen: Seen | None) -> Iterator[Section]:
             children = list(dict.fromkeys(children))
         children.reverse()
         pending += children
-        if len(pending) > MAX_PENDING:
-            raise Malformed("DAG", f"more than {MAX_PENDING} links wait at once below {root}")
+        if len(pending) > filetree.MAX_PENDING:
+            raise Malformed("DAG", f"more than {filetree.MAX_PENDING} links wait at once below {root}")

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pinfold.gateway.blocks import Blocks
     from pinfold.ipld.cid import CID
 
-_PIECE: Final = 256 << 10
+# As in car.py.
+_PIECE: Final = 64 << 10
+_PARTS: Final = 128
 # Scripts of content must not pass for scripts of whatever else this host serves.
 _SANDBOX: Final = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts"
 
@@ -79,7 +81,7 @@ def _pieces(cid: CID, span: Span, blocks: Blocks) -> Iterator[bytes]:
                 continue
             parts.append(one.data)
             size += len(one.data)
-            if size >= _PIECE:
+            if size >= _PIECE or len(parts) >= _PARTS:
                 yield b"".join(parts)
                 parts, size = [], 0
         if size:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Links waiting at once, 200 bytes each: more than Kubo's widest nodes leave behind at any sane depth.
 MAX_PENDING: Final = 1 << 17
+# Bytes of inner nodes in a row: a file as Kubo writes it has 60 kB of them at most between two leaves.
+MOST_IDLE: Final = 4 << 20
 _AHEAD: Final = 64
 
 
@@ -64,6 +66,7 @@ def visit(cid: CID, blocks: Blocks, span: Span, seen: Seen | None = None, whole:
     not entered, since all below it has come.  Raises Malformed, and what the store raises.
     """
     pending = [_Place(cid, 0, None, 0)]
+    idle = 0
     while pending:
         place = pending.pop()
         if place.depth > MAX_DEPTH:
@@ -79,6 +82,9 @@ def visit(cid: CID, blocks: Blocks, span: Span, seen: Seen | None = None, whole:
         node = _Node(block, len(block), ()) if raw else _node(place.cid, block)
         if place.size is not None and place.size != node.size:
             raise Malformed("UnixFS file", f"{place.cid} holds {node.size} bytes, its parent promised {place.size}")
+        idle = 0 if node.data else idle + len(block)
+        if idle > MOST_IDLE:
+            raise Malformed("UnixFS file", f"more than {MOST_IDLE} bytes of inner nodes in a row")
         if raw or seen is None or seen.add(place.cid):
             yield Visit(place.cid, block, _cut(node.data, place.start, span))
         pending += _children(node, place, span)

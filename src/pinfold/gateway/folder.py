@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from pinfold.door import BadRequest, Response
+from pinfold.errors import Malformed
 from pinfold.gateway import page, shards
 from pinfold.gateway.page import Listing
 from pinfold.ipld import Kind, kind, lookup
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 INDEX: Final = "index.html"
 # The look of a page may change with the program, so it is kept a week, and a month while a new one is fetched.
 CACHE: Final = "public, max-age=604800, stale-while-revalidate=2678400"
+# A page of 1000 entries takes 150 kB of shards as Kubo writes them.
+MOST_SHARDS: Final = 8 << 20
 _LAST: Final = 1 << 64
 
 
@@ -67,8 +70,12 @@ def _listing(cid: CID, blocks: Blocks, begin: int, most: int) -> Listing:
         return Listing(cid, entries[begin:end], end if end < len(entries) else None, first=not begin)
     found: list[Entry] = []
     follows: int | None = None
+    size = 0
     for one in shards.trie(cid, blocks, begin - 1):
         if isinstance(one, shards.Shard):
+            size += len(one.block)
+            if size > MOST_SHARDS:
+                raise Malformed("HAMT shard", f"a page of the folder takes more than {MOST_SHARDS} bytes of shards")
             continue
         key, entry = one
         if len(found) == most:

@@ -36,6 +36,8 @@ _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).
 POLICY: Final = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _ROWS: Final = 200
+# File systems take 255 bytes; what is longer is shown cut and linked by its CID.
+_LONGEST: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +101,20 @@ def _crumbs(asked: Asked) -> str:
 
 
 def _row(entry: Entry) -> str:
-    shown = escape(entry.name.decode("utf-8", "backslashreplace"))
-    by_cid = f"/ipfs/{entry.cid}?filename={quote(entry.name.decode('utf-8', 'replace'), safe='')}"
-    href = escape("./" + quote(entry.name, safe="") if _reachable(entry.name) else by_cid)
+    cid, long = str(entry.cid), len(entry.name) > _LONGEST
+    name = entry.name[:_LONGEST].decode("utf-8", "backslashreplace")
+    by_cid = f"/ipfs/{cid}" if long else f"/ipfs/{cid}?filename={quote(name, safe='')}"
+    href = "./" + quote(entry.name, safe="") if _reachable(entry.name) else escape(by_cid)
     return (
-        f'<tr><td><a href="{href}">{shown}</a></td>'
-        f'<td><a href="{escape(by_cid)}"><code>{str(entry.cid)[:8]}…{str(entry.cid)[-6:]}</code></a></td>'
+        f'<tr><td><a href="{href}">{escape(name)}{"…" if long else ""}</a></td>'
+        f'<td><a href="{escape(by_cid)}"><code>{cid[:8]}…{cid[-6:]}</code></a></td>'
         f"<td>{size(entry.tsize)}</td></tr>\n"
     )
 
 
 def _reachable(name: bytes) -> bool:
     """Whether a path can hold this name: what a hostile folder calls `..` or `a/b` is reached by its CID only."""
-    if name in {b"", b".", b".."} or b"/" in name or b"\0" in name:
+    if name in {b"", b".", b".."} or len(name) > _LONGEST or b"/" in name or b"\0" in name:
         return False
     try:
         name.decode()

@@ -24,6 +24,7 @@ from pinfold.store.prove import batches
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
+    from concurrent.futures import Future
 
     from pinfold.ipld.cid import CID
     from pinfold.pinning.budget import Budget
@@ -101,9 +102,13 @@ class _Fetching:
         return [cid for cid in cids if cid not in found]
 
     def _take(self, cids: list[CID], pool: ThreadPoolExecutor) -> None:
-        """Fetch these blocks one by one, AT_ONCE at a time: no more of them are in memory."""
+        """Fetch these blocks one by one, AT_ONCE at a time: no more of them are in memory.  What came is kept."""
         for batch in batches(cids, AT_ONCE):
-            self._store.put(list(pool.map(self._raw, batch)))
+            errors: list[PinfoldError] = []
+            asked = [pool.submit(self._raw, cid) for cid in batch]
+            self._store.put([one.result() for one in asked if _succeeded(one, errors)])
+            if errors:
+                raise errors[0]
 
     def _raw(self, cid: CID) -> Block:
         with self._told(), self._ask(cid, "raw", _RAW, 2 * _GRACE) as answer:
@@ -113,11 +118,11 @@ class _Fetching:
         return cid, block
 
     def _stream(self, root: CID) -> None:
-        """Take `root` and what lies below it as one CAR, as far as that goes."""
+        """Take `root` and what lies below it as one CAR, as far as that goes: the rest is asked for singly."""
         try:
             with closing(self._blocks(root)) as blocks:
                 self._store.put(blocks)
-        except _NoCar:
+        except (_NoCar, Unreached):
             self._gives_cars = False
 
     def _blocks(self, root: CID) -> Generator[Block, None, None]:
@@ -191,6 +196,17 @@ class _Readable:
                 raise Unreached(f"{self._where} sends too slowly")
         piece, self._rest = self._rest[:size], self._rest[size:]
         return bytes(piece)
+
+
+def _succeeded(asked: Future[Block], errors: list[PinfoldError]) -> bool:
+    """Whether a block came; if not, why is added to `errors`."""
+    error = asked.exception()
+    if error is None:
+        return True
+    if not isinstance(error, PinfoldError):
+        raise error
+    errors.append(error)
+    return False
 
 
 def _links(cid: CID, block: bytes) -> list[CID]:

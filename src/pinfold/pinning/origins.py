@@ -49,7 +49,10 @@ def url_of(origin: str) -> str | None:
 
 def multiaddr_of(url: str) -> str:
     """The multiaddress of an HTTP server.  Raises ValueError."""
-    found = urlsplit(url_of(url) or "")
+    base = url_of(url)
+    if base is None:
+        raise ValueError("is no address of an HTTP server")
+    found = urlsplit(base)
     host = found.hostname or ""
     try:
         kind = f"ip{ipaddress.ip_address(host).version}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pinfold.door import BadRequest, Response
 from pinfold.errors import Full, Refused, StoreError, UsageError
-from pinfold.pinning import documents, filters, moments, origins
+from pinfold.pinning import documents, filters, moments, origins, peer
 from pinfold.pinning.budget import Limits
 from pinfold.pinning.database import Database
 from pinfold.pinning.filters import Status
@@ -67,9 +67,10 @@ class PinningService:
     def __init__(self, store: Store, folder: Path, options: Options, clock: Clock | None = None) -> None:
         """`folder`: where tokens and requests are kept.  Raises UsageError, Refused, Full, Unavailable."""
         self._options = options
-        self._delegates = _delegates(options)
+        address = _checked(options)
         self._database = Database(folder)
         self._lock = _only_one(folder, self._database)
+        self._delegates = options.delegates or (f"{address}/p2p/{peer.identity(self._database)}",)
         self.tokens = Tokens(self._database, clock)
         self._requests = Requests(self._database, most=options.most, clock=clock)
         keeper = Keeper(store, self._requests, Holdings(self._database))
@@ -221,20 +222,19 @@ class PinningService:
         return info
 
 
-def _delegates(options: Options) -> tuple[str, ...]:
+def _checked(options: Options) -> str:
+    """The multiaddress of the public URL.  Raises UsageError for options that make no sense."""
     try:
-        found = options.delegates or (origins.multiaddr_of(options.public_url),)
+        address = origins.multiaddr_of(options.public_url)
     except ValueError as error:
-        raise UsageError(
-            f"public URL {options.public_url}: {error}; clients are told to reach the service there"
-        ) from error
-    wrong = [one for one in found if not one.startswith("/")]
-    if wrong or len(found) > documents.MAX_ORIGINS:
+        raise UsageError(f"public URL {options.public_url}: {error}; clients reach the service there") from error
+    wrong = [one for one in options.delegates if not one.startswith("/")]
+    if wrong or len(options.delegates) > documents.MAX_ORIGINS:
         raise UsageError(f"delegates are at most {documents.MAX_ORIGINS} multiaddresses, as /dns4/HOST/tcp/443/https")
     _, unusable = origins.usable(options.origins, private=True)
     if unusable:
         raise UsageError(f"origins for every pin: {unusable[0]}")
-    return tuple(dict.fromkeys(found))
+    return address
 
 
 def _only_one(folder: Path, database: Database) -> int:

@@ -6,6 +6,7 @@ JSON for machines, words for people.  No query is ever logged, nor any header: t
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONGEST_PATH: Final = 512
+_RESERVED: Final = frozenset({"time", "level", "event", "trace"})
 # These come first for people, without their names.
 _FIRST: Final = ("time", "level", "event", "client", "method", "path", "status")
 
@@ -62,19 +64,41 @@ class Log:
             "door": outcome.door,
         }
         more = {name: shown(value) if isinstance(value, str) else value for name, value in more.items()}
-        self._write(_level(outcome), "request", line | more)
+        added = {name: value for name, value in more.items() if name not in line and name not in _RESERVED}
+        self._write(_level(outcome), "request", line | added)
         if error is not None and not failing.is_expected(error):
             trace = "".join(traceback.format_exception(error))
             self._write("error", "unexpected", {"path": shown(outcome.path), "trace": trace})
+
+    def take_over(self, name: str = "") -> None:
+        """Write what Python's own logger of that name and those below it are told, warnings and worse."""
+        handler = _Handler(self)
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.WARNING)
 
     def _write(self, level: str, event: str, more: Mapping[str, object]) -> None:
         self._logger.bind(level=level, **more).log(LEVELS[level], event)
 
 
+class _Handler(logging.Handler):
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, and a trace where there is one."""
+        more: dict[str, object] = {"from": record.name}
+        if record.exc_info and record.exc_info[1]:
+            more["trace"] = "".join(traceback.format_exception(record.exc_info[1]))
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        self._log.say(level, shown(record.getMessage()), **more)
+
+
 def _level(outcome: Outcome) -> str:
     if outcome.error is not None and not failing.is_expected(outcome.error):
         return "error"
-    if outcome.error is not None and (outcome.cut or outcome.status >= 500):
+    if outcome.status >= 500 or (outcome.error is not None and outcome.cut):
         return "warning"
     return "debug" if outcome.door == "own" and outcome.status < 400 else "info"
 

@@ -17,13 +17,13 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pinfold import __version__
 from pinfold.door import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pinfold.door import Request
     from pinfold.serving.app import Outcome
@@ -45,7 +45,7 @@ class Metrics:
 
     def __init__(self, running: Callable[[], int]) -> None:
         """`running`: how many requests are under way."""
-        disable_created_metrics()  # a second line for each counter, that nobody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second line for each counter, that nobody needs
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         Info("pinfold_build", "The version that runs.", registry=self._registry).info({"version": __version__})
@@ -76,9 +76,9 @@ class Metrics:
             reason = next((word for text, word in _CUTS.items() if outcome.cut.startswith(text)), "failed")
             self._cut.labels(outcome.door, reason).inc()
 
-    def watch_store(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        """Show what is counted elsewhere: name of a counter -> its value."""
-        self._registry.register(_Counts(counts))
+    def watch(self, name: str, text: str, counts: Callable[[], Mapping[str, float]], label: str = "") -> None:
+        """Show what somebody else counts: with `label` a gauge of a value each, else a counter `name`_KEY each."""
+        self._registry.register(_Watched(name, text, counts, label))
 
     def door(self, request: Request) -> Response:
         """All figures in Prometheus's text format."""
@@ -87,12 +87,26 @@ class Metrics:
         return Response(200, headers, generate_latest(self._registry))
 
 
-class _Counts:
-    """Counters kept by somebody else, as `pinfold_store_NAME_total`."""
+class _Watched:
+    """Figures kept by somebody else; asked for when they are wanted."""
 
-    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, name: str, text: str, counts: Callable[[], Mapping[str, float]], label: str) -> None:
+        self._name = name
+        self._text = text
         self._counts = counts
+        self._label = label
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        for name, value in sorted(self._counts().items()):
-            yield CounterMetricFamily(f"pinfold_store_{name}", f"Of the store: {name}.", value=value)
+    def describe(self) -> Iterable[Metric]:
+        """Nothing yet: the registry would otherwise ask for the figures at once."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures as they are."""
+        found = sorted(self._counts().items())
+        if not self._label:
+            yield from (CounterMetricFamily(f"{self._name}_{key}", self._text, value=value) for key, value in found)
+            return
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for key, value in found:
+            family.add_metric([key], value)
+        yield family

@@ -24,10 +24,11 @@ from granian.server.embed import Server as Embedded
 from pinfold.errors import PinfoldError, UsageError
 from pinfold.serving.address import bind, told
 from pinfold.serving.limits import HEAD
+from pinfold.serving.memory import give_back
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pinfold.serving.address import Address
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from pinfold.serving.limits import Limits
     from pinfold.serving.routes import Routes
 
-# After everything was broken off, for connections to notice and iterators to clean up.
-_LAST: Final = 5.0
+# After everything was broken off, for clients to hear of it and iterators to clean up.  The connection of a client that
+# reads nothing hears of it only from the end of the process.
+_LAST: Final = 1.0
 _BACKLOG: Final = 1024
 
 
@@ -70,39 +72,45 @@ class Stopped:
     forced: signal.Signals | None
 
 
-class Server:
-    """Several addresses, one application behind them."""
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Sockets that listen already, though nobody answers yet.  `urls`: how they are reached."""
 
-    def __init__(self, app: App, limits: Limits, tls: TLS | None = None) -> None:
-        """Raises UsageError for a certificate that cannot be used."""
-        if tls is not None:
-            tls.check()
+    sockets: list[socket.socket]
+    urls: list[str]
+    tls: TLS | None
+
+    def close(self) -> None:
+        """Stop listening."""
+        for one in self.sockets:
+            one.close()
+
+
+def listen(address: Address, limits: Limits, tls: TLS | None = None) -> Bound:
+    """Take an address.  Raises UsageError or PinfoldError when it cannot be had."""
+    sockets = bind(address, limits.stall)
+    return Bound(sockets, [told(one, "http" if tls is None else "https") for one in sockets], tls)
+
+
+class Server:
+    """Several addresses, each with its doors; one application behind them."""
+
+    def __init__(self, app: App, doors: Sequence[tuple[Bound, Routes]]) -> None:
         self._app = app
-        self._limits = limits
-        self._tls = tls
+        self._doors = doors
+        self._limits = app.limits
         self._listeners: list[_Listener] = []
         self._signals: list[signal.Signals] = []
         self._signalled = asyncio.Event()
 
-    def listen(self, address: Address, routes: Routes, *, plain: bool = False) -> list[str]:
-        """Serve these routes on an address, `plain` without TLS; returns its URLs.
-
-        Raises UsageError or PinfoldError when it cannot be had.
-        """
-        tls = None if plain else self._tls
-        urls = []
-        for one in bind(address, self._limits.stall):
-            urls.append(told(one, "http" if tls is None else "https"))
-            self._listeners.append(_Listener(one, self._app.on(routes), self._limits, tls))
-        return urls
-
-    def close(self) -> None:
-        """Stop listening without having run."""
-        for one in self._listeners:
-            one.give_up()
-
     async def run(self, ready: Callable[[], None]) -> Stopped:
         """Serve until SIGTERM or SIGINT; `ready` is called when requests are taken."""
+        give_back()
+        self._listeners = [
+            _Listener(one, self._app.on(routes), self._limits, bound.tls)
+            for bound, routes in self._doors
+            for one in bound.sockets
+        ]
         with self._signals_heard():
             tasks = [asyncio.create_task(one.serve()) for one in self._listeners]
             heard = asyncio.create_task(self._signalled.wait())
@@ -188,7 +196,3 @@ class _Listener(Embedded):
         """Close the doors; whoever is inside may finish."""
         self.interrupt_signal = True
         self.main_loop_interrupt.set()
-
-    def give_up(self) -> None:
-        """Close the socket, if granian has not got it."""
-        self._bound.close()

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from threading import Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from pinfold.allocator import share_buffers
 from pinfold.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _END: Final = None
+_FEW: Final = 8
 
 
 class Crew:
@@ -28,6 +30,8 @@ class Crew:
 
     def __init__(self, most: int, name: str) -> None:
         """`most`: threads, begun as they are needed; `name`: what they are called."""
+        if most > _FEW:
+            share_buffers()
         self._most = most
         self._name = name
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()

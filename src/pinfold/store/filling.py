@@ -9,7 +9,7 @@ Crash rule: nothing is pinned here.  What was moved before a crash is asked for 
 from __future__ import annotations
 
 from collections import deque
-from contextlib import closing
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pinfold.errors import Malformed, StoreError
@@ -21,6 +21,7 @@ from pinfold.store.prove import batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
     from pinfold.ipld.cid import CID
     from pinfold.store.seam import Block, Store
@@ -49,7 +50,7 @@ def lacking(root: CID, get: Get, present: Present, seen: SeenMarks, at_once: int
     """
     level = [root] if seen.add(root) else []
     leaves: list[tuple[CID, int]] = []
-    with closing(Crew(max(_LEAST_AT_ONCE, at_once), "pinfold-walk")) as crew:
+    with _crew(at_once) as crew:
         while level:
             below: list[CID] = []
             for some in batches(level, _NODES_AT_A_TIME):
@@ -149,20 +150,31 @@ def _told_apart(root: CID, get: Get, target: Store, seen: SeenMarks, at_once: in
 
 def _read_ahead(lacks: Iterable[Lack], get: Get, at_once: int) -> Iterator[Block]:
     """The blocks, with a few more being read meanwhile."""
-    many = max(_LEAST_AT_ONCE, at_once)
-    waiting: deque[tuple[CID, Callable[[], bytes]]] = deque()
-    with closing(Crew(many, "pinfold-copy")) as crew:
+    waiting: deque[tuple[CID, bytes | Future[bytes]]] = deque()
+    with _crew(at_once) as crew:
         for cid, _, node in lacks:
-            waiting.append((cid, crew.submit(get, cid).result if node is None else lambda node=node: node))
-            if len(waiting) > many:
+            waiting.append((cid, crew.submit(get, cid) if node is None else node))
+            if len(waiting) > max(_LEAST_AT_ONCE, at_once):
                 yield _next(waiting)
         while waiting:
             yield _next(waiting)
 
 
-def _next(waiting: deque[tuple[CID, Callable[[], bytes]]]) -> Block:
-    cid, result = waiting.popleft()
+def _next(waiting: deque[tuple[CID, bytes | Future[bytes]]]) -> Block:
+    cid, block = waiting.popleft()
+    if isinstance(block, bytes):
+        return cid, block
     try:
-        return cid, result()
+        return cid, block.result()
     except StoreError as error:
         raise SourceError(error) from error
+
+
+@contextmanager
+def _crew(at_once: int) -> Iterator[Crew]:
+    """Threads that read; what is near is waited for at the end, what is far may never answer."""
+    crew = Crew(max(_LEAST_AT_ONCE, at_once), "pinfold-copy")
+    try:
+        yield crew
+    finally:
+        crew.close(wait=at_once == 1)

@@ -1,9 +1,10 @@
 """Several stores as one: every block and pin in each, and as many copies proved as were asked for.
 
 A store that fails is set aside until the next session begins, and said so in `warnings`; work goes on
-as long as `min_copies` stores are left.  What comes back is put right by the next writes: `has` answers
-only what every store that takes part holds, a pin copies what one store lacks from the others, and reading
-heals what it finds damaged.
+as long as `min_copies` stores are left.  One that did not answer is left alone for a minute even then: trying
+again until there is no hope takes half a minute, and a run of many sources has many sessions.
+What comes back is put right by the next writes: `has` answers only what every store that takes part holds,
+a pin copies what one store lacks from the others, and reading heals what it finds damaged.
 
 Where `max_copies` is less than there are stores, the first so many that are healthy take part, in the order
 they were given; the others are spares.  An order that people wrote tells them where their copies are, and
@@ -16,8 +17,9 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from pinfold.clock import SystemClock
 from pinfold.errors import Corrupt, Full, Incomplete, Missing, Refused, StoreError, Unavailable
 from pinfold.store.copies import at_once, heal
 from pinfold.store.feed import put_to_all
@@ -29,6 +31,7 @@ from pinfold.store.seam import ChecksAtRest, Collected, Collects, CopyStatus, Fe
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from pinfold.clock import Clock
     from pinfold.ipld.cid import CID
     from pinfold.store.seam import Block, Store
 
@@ -36,6 +39,14 @@ _T = TypeVar("_T")
 # Blocks a store merely lacks are put one by one while somebody reads; beyond this, that is replication's work.
 _MOST_FILLED: Final = 1000
 _MOST_TOLD: Final = 20
+
+
+class _Failure(NamedTuple):
+    """Why a store was set aside, and since when, by a clock that never goes back."""
+
+    why: str
+    since: float
+    unanswered: bool
 
 
 class Mirror:
@@ -49,12 +60,17 @@ class Mirror:
         max_copies: int | None = None,
         absent: Mapping[str, str] | None = None,
         fills: bool = True,
+        rest: float = 60.0,
+        clock: Clock | None = None,
     ) -> None:
         """`min_copies`: how many stores must prove a pin; `max_copies`: how many shall hold it; all by default.
 
         `absent`: stores that belong here and could not be opened, with the reason of each; `fills`: whether
-        reading also puts what a store lacks, and not only what it has damaged.
+        reading also puts what a store lacks, and not only what it has damaged; `rest`: seconds that a store which
+        did not answer is left alone.
         """
+        self._rest = rest
+        self._clock = clock or SystemClock()
         self._most_filled = _MOST_FILLED if fills else 0
         self._absent = dict(absent or {})
         self._all = len(stores) + len(self._absent)
@@ -66,7 +82,7 @@ class Mirror:
         self._fetching = {id(store) for store in stores if power(store, Fetches) is not None}  # type: ignore[type-abstract]
         if stores and len(self._fetching) == len(stores):
             raise Refused(f"{self.name}: none of these stores takes blocks, they only fetch; add one that does")
-        self._aside: dict[int, str] = {}
+        self._aside: dict[int, _Failure] = {}
         self._sessions = 0
         self._lock = Lock()
         self._healed: Counter[int] = Counter()
@@ -87,7 +103,7 @@ class Mirror:
     @property
     def away(self) -> dict[str, str]:
         """The stores that were set aside or could not be opened, and why."""
-        aside = {store.name: self._aside[id(store)] for store in self._stores if id(store) in self._aside}
+        aside = {store.name: self._aside[id(store)].why for store in self._stores if id(store) in self._aside}
         return {**aside, **self._absent}
 
     @contextmanager
@@ -95,7 +111,7 @@ class Mirror:
         """Guard in every store; stores that were set aside are tried again."""
         with self._lock:
             if self._sessions == 0:
-                self._aside.clear()
+                self._aside = {store: failure for store, failure in self._aside.items() if self._rests(failure)}
             self._sessions += 1
         try:
             with ExitStack() as stack:
@@ -178,7 +194,7 @@ class Mirror:
             raise self._too_few(f"prove the pin of {root}", [error for _, error in errors])
         for store in self._stores:
             if id(store) in self._aside and id(store) not in told:
-                told[id(store)] = _failed(root, store.name, self._aside[id(store)])
+                told[id(store)] = _failed(root, store.name, self._aside[id(store)].why)
         in_order = [told[id(store)] for store in self._stores if id(store) in told]
         return merged(root, [*in_order, *self._away(root)], self._most)
 
@@ -201,12 +217,17 @@ class Mirror:
         return iter(sorted(found.values(), key=lambda pin: (pin.name, pin.root)))
 
     def status(self, root: CID) -> PinStatus:
-        """The copies in all stores; a store that does not answer counts as failed."""
+        """The copies in all stores; a store that does not answer, or lately did not, counts as failed."""
         told: list[PinStatus] = []
         for store in self._stores:
+            failure = self._aside.get(id(store))
+            if failure is not None and self._rests(failure):
+                told.append(_failed(root, store.name, failure.why))
+                continue
             try:
                 told.append(store.status(root))
             except StoreError as error:
+                self._set_aside(store, error)
                 told.append(_failed(root, store.name, str(error)))
         return merged(root, [*told, *self._away(root)], self._most)
 
@@ -254,7 +275,7 @@ class Mirror:
             many = max(map(at_once, others), default=1)
             with store.session():
                 try:
-                    count, size = fill(root, lambda cid: _from_any(others, cid), store, at_once=many)
+                    count, size = fill(root, lambda cid: _from_any([*others, store], cid), store, at_once=many)
                 except SourceError:
                     raise error from None  # nobody has it: whoever wanted it pinned must put it
                 self.warnings.append(f"{store.name} lacked {count} blocks of {root}: {size} bytes copied to it")
@@ -302,11 +323,15 @@ class Mirror:
         for store, error in errors:
             self._set_aside(store, error)
 
+    def _rests(self, failure: _Failure) -> bool:
+        return failure.unanswered and self._clock.monotonic() - failure.since < self._rest
+
     def _set_aside(self, store: Store, error: StoreError) -> None:
         with self._lock:
             if id(store) not in self._aside:
-                self._aside[id(store)] = str(error)
                 self.warnings.append(f"{store.name} is left out for the rest of this session: {error}")
+            now = self._clock.monotonic()
+            self._aside[id(store)] = _Failure(str(error), now, unanswered=isinstance(error, Unavailable))
 
     def _each(self, action: Callable[[Store], _T], stores: list[Store] | None = None) -> list[tuple[Store, _T]]:
         """What `action` gave for each store that did not fail, the healthy ones by default; others are set aside."""

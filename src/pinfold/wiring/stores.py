@@ -51,7 +51,7 @@ def store(settings: Settings, *, create: bool = False) -> Iterator[Store]:
         if not stores:
             raise next(iter(absent.values()))
         reasons = {where: str(error) for where, error in absent.items()}
-        mirror = Mirror(stores, min_copies=settings.min_copies, absent=reasons)
+        mirror = Mirror(stores, min_copies=settings.min_copies, max_copies=settings.max_copies, absent=reasons)
         stack.callback(_warn, mirror)
         yield mirror
 

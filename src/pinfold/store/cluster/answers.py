@@ -114,7 +114,9 @@ def lost(told: object, where: str) -> dict[str, str]:
 def rooms(told: object, where: str) -> dict[str, int]:
     """Free bytes by peer ID, as `GET /monitor/metrics/freespace` tells; outdated ones are left out.  Raises Refused."""
     found: dict[str, int] = {}
-    for one in told if isinstance(told, list) else []:
+    if told is not None and not isinstance(told, list):
+        raise _strange(where)
+    for one in (told or [])[:_MOST_PEERS]:
         metric = _dictionary(one, where)
         if metric.get("valid"):
             try:
@@ -128,9 +130,9 @@ def moment(told: object) -> str:
     """A time as pinfold writes it; empty for what is none."""
     try:
         parsed = datetime.fromisoformat(str(told))
-    except ValueError:
+        return rfc3339(parsed) if parsed.tzinfo is not None and parsed.year > 1 else ""
+    except (ValueError, OverflowError):
         return ""
-    return rfc3339(parsed) if parsed.tzinfo is not None and parsed.year > 1 else ""
 
 
 def _alert_name(alert: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from pinfold.store.cluster import answers
@@ -31,15 +32,30 @@ class Peers:
         self._factors = factors
         self._name = name
         self._sleep = sleep
+        self._lock = Lock()
+        self._met: dict[str, str] = {}
 
     def members(self) -> set[str]:
         """The IDs of the peers that show signs of life.  Raises StoreError."""
-        return answers.members(self._endpoints.json("GET", "/id"), self._name)
+        found = answers.members(self._endpoints.json("GET", "/id"), self._name)
+        with self._lock:
+            for peer in found:
+                self._met.setdefault(peer, peer)
+        return found
 
     def lost(self) -> dict[str, str]:
-        """Peers that showed signs of life once, by the memory of the peer asked: ID to name.  Raises StoreError."""
-        gone = answers.lost(self._endpoints.json("GET", "/health/alerts") or [], self._name)
-        return gone if not gone else {peer: name for peer, name in gone.items() if peer not in self.members()}
+        """Peers that showed signs of life once and do so no more: ID to name.  Raises StoreError.
+
+        A peer that is gone vanishes from the cluster's list within seconds, and with it from what "all peers"
+        means: so those that were met by this store are remembered, and the cluster's alerts are asked for others.
+        """
+        alerts = answers.lost(self._endpoints.json("GET", "/health/alerts") or [], self._name)
+        there = self.members()
+        with self._lock:
+            for peer, name in alerts.items():
+                if self._met.get(peer, peer) == peer:
+                    self._met[peer] = name
+            return {peer: name for peer, name in self._met.items() if peer not in there}
 
     def rooms(self) -> dict[str, int]:
         """Free bytes of each peer that pins can be put on now.  Raises StoreError."""
@@ -53,6 +69,7 @@ class Peers:
         """
         wanted = self._factors.least
         if EVERYWHERE in {wanted, self._factors.most}:
+            self.members()
             return wanted
         deadline = time.monotonic() + seconds
         while (ready := len(self.rooms())) < wanted:
@@ -64,7 +81,10 @@ class Peers:
     def states(self, root: CID) -> list[PeerState]:
         """What each peer says of a pin; those it was not given to are left out.  Raises StoreError."""
         told = self._endpoints.json("GET", f"/pins/{root}")
-        return [state for state in answers.states(told, self._name) if state.word != answers.REMOTE]
+        found = answers.states(told, self._name)
+        with self._lock:
+            self._met.update((state.peer, state.name) for state in found if state.name != state.peer)
+        return [state for state in found if state.word != answers.REMOTE]
 
     def status(self, pin: Allocation, states: list[PeerState]) -> PinStatus:
         """All copies of a pin, with the peers that ought to hold one and say nothing.  Raises StoreError."""

@@ -14,16 +14,17 @@ from pinfold.errors import StoreError
 from pinfold.store.cluster import answers
 from pinfold.store.cluster.endpoints import NotPinned, TooFewPeers
 from pinfold.store.cluster.factors import EVERYWHERE
+from pinfold.store.cluster.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Executor
 
     from pinfold.ipld.cid import CID
     from pinfold.store.cluster.answers import Allocation, PeerState
     from pinfold.store.cluster.endpoints import Endpoints
     from pinfold.store.cluster.factors import Factors
     from pinfold.store.cluster.peers import Peers
+    from pinfold.store.crew import Crew
     from pinfold.store.seam import PinStatus
 
 PASSING: Final = "pinfold-passing/"
@@ -44,16 +45,16 @@ class Pinning:
         peers: Peers,
         factors: Factors,
         *,
-        pool: Executor,
+        crew: Crew,
         wait: float,
         name: str,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`wait`: seconds for enough peers to prove a pin; `pool`: where many questions are asked at once."""
+        """`wait`: seconds for enough peers to prove a pin; `crew`: by whom many questions are asked at once."""
         self._endpoints = endpoints
         self._peers = peers
         self._factors = factors
-        self._pool = pool
+        self._crew = crew
         self._wait = wait
         self._name = name
         self._sleep = sleep
@@ -126,7 +127,7 @@ class Pinning:
 
     def drop(self, roots: Iterable[CID]) -> None:
         """Make the cluster want these roots no longer, many at once.  Raises StoreError, after all were tried."""
-        errors = [error for error in self._pool.map(self._drop, roots) if error is not None]
+        errors = [error for error in together(self._crew, self._drop, roots) if error is not None]
         if errors:
             raise errors[0]
 

@@ -9,15 +9,15 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import Corrupt, Missing
+from pinfold.store.cluster.together import together
 from pinfold.store.prove import batches, prove
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from pinfold.ipld.cid import CID
     from pinfold.store.cluster.peers import Peers
     from pinfold.store.cluster.reading import Reading
     from pinfold.store.cluster.sent import Sent
+    from pinfold.store.crew import Crew
 
 # Of the blocks sent by this process, so many in each question are read back: a cluster that lies is found out.
 _SAMPLE: Final = 8
@@ -28,12 +28,12 @@ _SEARCHED: Final = 16
 class Proof:
     """Proves roots of one store.  Safe from any thread."""
 
-    def __init__(self, reading: Reading, peers: Peers, sent: Sent, pool: Executor) -> None:
-        """`sent`: blocks that are believed to be there; `pool`: where many questions are asked at once."""
+    def __init__(self, reading: Reading, peers: Peers, sent: Sent, crew: Crew) -> None:
+        """`sent`: blocks that are believed to be there; `crew`: by whom many questions are asked at once."""
         self._reading = reading
         self._peers = peers
         self._sent = sent
-        self._pool = pool
+        self._crew = crew
 
     def prove(self, root: CID, proved: CID | None = None) -> None:
         """Return if every block below `root` is there; see `store.prove`.  No question where nobody can be asked.
@@ -42,37 +42,43 @@ class Proof:
         """
         if not self._reading.ways:
             return
-        # Whoever can ask fewer Kubos than there are peers must let them ask each other.
-        partial = len(self._reading.ways) < len(self._peers.members())
+        partial = self.partial()
 
         def held(cid: CID) -> bytes:
-            return self._reading.get(cid, search=partial)
+            return self._reading.get(cid, search=partial, sure=False)
 
         def present(cids: list[CID]) -> set[CID]:
-            there = self._believed(cids)
+            there = self._believed(cids, search=partial)
             there |= self._reading.has(cid for cid in cids if cid not in there)
             return there | self._searched([cid for cid in cids if cid not in there]) if partial else there
 
         prove(root, held, present, proved)
 
-    def _believed(self, cids: list[CID]) -> set[CID]:
+    def partial(self) -> bool:
+        """Whether there are more peers than Kubos that can be asked: those must then ask each other."""
+        return len(self._reading.ways) < len(self._peers.members())
+
+    def _believed(self, cids: list[CID], *, search: bool) -> set[CID]:
         """Those that were sent, unless one of a sample cannot be read back."""
         known = sorted({cid for cid in cids if cid in self._sent})
         sample = random.sample(known, min(_SAMPLE, len(known)))
-        return set(known) if all(self._pool.map(self._readable, sample)) else set()
+        return (
+            set(known) if all(together(self._crew, lambda cid: self._readable(cid, search=search), sample)) else set()
+        )
 
     def _searched(self, cids: list[CID]) -> set[CID]:
         found: set[CID] = set()
         for batch in batches(cids, _SEARCHED):
-            there = {cid for cid, good in zip(batch, self._pool.map(self._readable, batch), strict=True) if good}
+            good = together(self._crew, lambda cid: self._readable(cid, search=True), batch)
+            there = {cid for cid, readable in zip(batch, good, strict=True) if readable}
             if not there:
                 break
             found |= there
         return found
 
-    def _readable(self, cid: CID) -> bool:
+    def _readable(self, cid: CID, *, search: bool) -> bool:
         try:
-            self._reading.get(cid)
+            self._reading.get(cid, search=search, sure=False)
         except (Missing, Corrupt):
             return False
         return True

@@ -7,26 +7,32 @@ hashed before it is believed.
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from pinfold.errors import Corrupt, Missing, Refused, StoreError, Unavailable, UsageError
 from pinfold.ipld.cid import CID, IDENTITY, SHA2_256
 from pinfold.store.client import Client
+from pinfold.store.cluster.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from pinfold.seal.secret import Secret
     from pinfold.store.address import Address
+    from pinfold.store.crew import Crew
 
+_T = TypeVar("_T")
 MAX_BLOCK: Final = 8 << 20
 READ_SECONDS: Final = 30.0
 # How long a Kubo may look for a block at the other peers' nodes.
 SEARCH_SECONDS: Final = 10
+# How long a way is left out that did not answer.
+ASIDE_SECONDS: Final = 30.0
 _ABSENT: Final = ("not found locally", "could not find", "block was not found", "deadline exceeded")
 _REST_PORT: Final = 9094
 _PROXY_PORT: Final = 9095
@@ -66,7 +72,9 @@ class KuboWay(Client):
         """Bytes in the repository.  Raises Unavailable, Refused."""
         told = self.json("POST", "/api/v0/repo/stat", (("size-only", "true"),))
         size = told.get("RepoSize") if isinstance(told, dict) else None
-        return size if isinstance(size, int) else 0
+        if not isinstance(size, int):
+            raise Refused(f"{self.url} does not answer as a Kubo does: is this the address of its RPC?")
+        return size
 
     def failure(self, status: int, text: str) -> StoreError:
         """A 500 by which Kubo says that a block is not there."""
@@ -97,46 +105,56 @@ class GatewayWay(Client):
 
 
 class Reading:
-    """All ways of one store.  Safe from any thread."""
+    """All ways of one store.  Safe from any thread.
 
-    def __init__(self, ways: Sequence[Way], pool: Executor, name: str) -> None:
-        """`pool`: where many questions are asked at once; `name`: how people call the store."""
+    A way that does not answer is left out for a while, lest every question wait for it.
+    """
+
+    def __init__(self, ways: Sequence[Way], crew: Crew, name: str) -> None:
+        """`crew`: by whom many questions are asked at once; `name`: how people call the store."""
         self.ways = tuple(ways)
-        self._pool = pool
+        self._crew = crew
         self._name = name
+        self._aside: dict[Way, float] = {}
 
-    def get(self, cid: CID, *, search: bool = True) -> bytes:
+    def get(self, cid: CID, *, search: bool = False, sure: bool = True) -> bytes:
         """The block, its hash checked, from the first way that has it good.
 
-        Nodes are asked for what they hold; only then, with `search`, to look for it at others.
+        `search`: what no node asked holds, the first of them looks for at others.  Not `sure`: a node that
+        does not answer is taken to hold nothing, as long as another answers.
         Raises Missing, Corrupt, Unavailable, Refused, UsageError.
         """
         if cid.hash_code == IDENTITY:
             return cid.digest
         if cid.hash_code != SHA2_256:
             raise Missing(cid, self._name)
-        errors: list[StoreError] = []
         raw = CID.raw(cid.digest)
-        for looking in (False, True) if search else (False,):
-            for way in self.told():
-                try:
-                    block = way.get(raw, search=looking)
-                    cid.verify(block, way.url)
-                except StoreError as error:
-                    errors.append(error)
-                else:
-                    return block
-        for kind in (Corrupt, Unavailable, Refused):
+        errors: list[StoreError] = []
+        asked = [(way, False) for way in self._answering()]
+        for way, looking in [*asked, (asked[0][0], True)] if search else asked:
+            try:
+                block = self._ask(way, partial(way.get, raw, search=looking))
+                cid.verify(block, way.url)
+            except StoreError as error:
+                errors.append(error)
+            else:
+                return block
+        missing = any(isinstance(error, Missing) for error in errors)
+        for kind in (Corrupt,) if missing and not sure else (Corrupt, Unavailable, Refused):
             for failure in errors:
                 if isinstance(failure, kind):
                     raise failure
+        if sure and len(asked) < len(self.ways):
+            raise Unavailable(f"block {cid} is not where {self._name} could be asked, and not all of its Kubos answer")
         raise Missing(cid, self._name)
 
     def has(self, cids: Iterable[CID]) -> set[CID]:
-        """Those that one of the nodes asked holds itself.  Raises Unavailable, Refused where none can be asked."""
+        """Those that a node that answers holds itself.  Raises Unavailable, Refused where none answers."""
         wanted = list(cids)
         asked = list({cid.digest: CID.raw(cid.digest) for cid in wanted if cid.hash_code == SHA2_256}.values())
-        there = {cid.digest for cid, found in zip(asked, self._pool.map(self._there, asked), strict=True) if found}
+        there = {
+            cid.digest for cid, found in zip(asked, together(self._crew, self._there, asked), strict=True) if found
+        }
         return {
             cid for cid in wanted if cid.hash_code == IDENTITY or (cid.hash_code == SHA2_256 and cid.digest in there)
         }
@@ -165,16 +183,31 @@ class Reading:
             way.close()
 
     def _there(self, cid: CID) -> bool:
-        error: StoreError | None = None
-        for way in self.told():
+        errors: list[StoreError] = []
+        asked = self._answering()
+        for way in asked:
             try:
-                if way.has(cid):
+                if self._ask(way, partial(way.has, cid)):
                     return True
             except StoreError as failure:
-                error = failure
-        if error is not None:
-            raise error
+                errors.append(failure)
+        if len(errors) == len(asked):
+            raise errors[0]
         return False
+
+    def _answering(self) -> list[Way]:
+        """The ways that answered of late; all of them where none did.  Raises UsageError where there is no way."""
+        now = time.monotonic()
+        return [way for way in self.told() if self._aside.get(way, 0.0) <= now] or list(self.ways)
+
+    def _ask(self, way: Way, question: Callable[[], _T]) -> _T:
+        try:
+            answer = question()
+        except Unavailable:
+            self._aside[way] = time.monotonic() + ASIDE_SECONDS
+            raise
+        self._aside.pop(way, None)
+        return answer
 
 
 def ways(address: Address, authorization: Secret | None, ca_file: Path | None) -> list[Way]:

@@ -13,11 +13,10 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from pinfold.errors import Refused, StoreError, Unavailable
+from pinfold.errors import Missing, Refused, StoreError, Unavailable
 from pinfold.ipld.cid import IDENTITY, SHA2_256
 from pinfold.store.cluster import cars
 from pinfold.store.cluster.endpoints import Endpoints
@@ -27,6 +26,7 @@ from pinfold.store.cluster.pinning import PASSING, Pinning
 from pinfold.store.cluster.proof import Proof
 from pinfold.store.cluster.reading import Reading, ways
 from pinfold.store.cluster.sent import Sent
+from pinfold.store.crew import Crew
 from pinfold.store.seam import Pin, PinState, Usage
 
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ class ClusterStore:
         self._factors = Factors.of(address)
         wait = max(address.seconds("wait", WAIT_SECONDS), 0.0)
         self._wait = wait
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pinfold-cluster")
+        self._crew = Crew(_AT_ONCE, "pinfold-cluster")
         self._endpoints = Endpoints(address.urls, authorization=authorization, ca_file=ca_file)
-        self._reading = Reading(ways(address, authorization, ca_file), self._pool, self._name)
+        self._reading = Reading(ways(address, authorization, ca_file), self._crew, self._name)
         self._peers = Peers(self._endpoints, self._factors, self._name, sleep)
         self._pinning = Pinning(
-            self._endpoints, self._peers, self._factors, pool=self._pool, wait=wait, name=self._name, sleep=sleep
+            self._endpoints, self._peers, self._factors, crew=self._crew, wait=wait, name=self._name, sleep=sleep
         )
         self._sent = Sent()
-        self._proof = Proof(self._reading, self._peers, self._sent, self._pool)
+        self._proof = Proof(self._reading, self._peers, self._sent, self._crew)
         self._lock = threading.Lock()
         self._sessions = 0
         self.warnings: list[str] = []
@@ -116,7 +116,12 @@ class ClusterStore:
 
     def get(self, cid: CID) -> bytes:
         """The block, from a Kubo behind the cluster.  Raises Missing, Corrupt, Unavailable, Refused, UsageError."""
-        return self._reading.get(cid)
+        try:
+            return self._reading.get(cid)
+        except Missing:
+            if cid.hash_code != SHA2_256 or not self._proof.partial():
+                raise
+        return self._reading.get(cid, search=True)
 
     def has(self, cids: Iterable[CID]) -> set[CID]:
         """Those that the Kubos asked hold; where none can be asked, those that this store has sent."""
@@ -168,7 +173,7 @@ class ClusterStore:
 
     def close(self) -> None:
         """Let go of connections and threads.  Idempotent."""
-        self._pool.shutdown(cancel_futures=True)
+        self._crew.close()
         self._endpoints.close()
         self._reading.close()
 

@@ -12,10 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 from threading import Condition, Event
 from typing import TYPE_CHECKING, Final
 
-from pinfold.errors import Corrupt, Missing, Refused, StoreError, Unavailable, UsageError
+from pinfold.errors import Corrupt, Malformed, Missing, Refused, StoreError, Unavailable, UsageError
 from pinfold.ipld.cid import CID, IDENTITY
 from pinfold.store.crew import Crew
-from pinfold.store.gateway.host import LONGEST, SILENCE, Abandoned, Busy, Host, Lied
+from pinfold.store.gateway import host as hosts
+from pinfold.store.gateway.host import Abandoned, Busy, Host, Lied
+from pinfold.store.gateway.small import Small
 from pinfold.store.gateway.standing import Standing
 from pinfold.store.seam import CopyStatus, PinState, PinStatus, Usage
 
@@ -43,13 +45,15 @@ class GatewayStore:
     def __init__(self, address: Address, *, authorization: Secret | None = None, ca_file: Path | None = None) -> None:
         """Asks nothing yet.  `authorization`: for all gateways of the address.  Raises UsageError."""
         self._name = address.name
-        self._roots = tuple(_root(text) for text in address.options.get("root", "").split(",") if text)
+        told = address.options.get("root", "").split(",")
+        self._roots = tuple(dict.fromkeys(_root(text) for text in told if text))
         self._hosts = {
             Host(url, authorization=authorization, ca_file=ca_file, connections=AT_ONCE): Standing(AT_ONCE)
             for url in dict.fromkeys(address.urls)
         }
         self._news = Condition()
         self._crew = Crew(AT_ONCE + _RIVALS, "pinfold-gateway")
+        self._small = Small()
         self._requests = 0
         self._rivals = 0
 
@@ -138,10 +142,10 @@ class GatewayStore:
             if found:
                 return True
             tried[host] = Missing(cid, host.url)
-        error = self._verdict(cid, list(tried.values()))
-        if not isinstance(error, Missing | Corrupt):
-            raise error
-        return False
+        verdict = self._verdict(cid, list(tried.values()))
+        if isinstance(verdict, Missing | Corrupt):
+            return False
+        raise verdict
 
     def get(self, cid: CID) -> bytes:
         """The block from whichever gateway is first to send it.
@@ -150,6 +154,14 @@ class GatewayStore:
         """
         if cid.hash_code == IDENTITY:
             return cid.digest
+        known = self._small.find(cid)
+        block = self._fetch(cid) if known is None else known.result()
+        if known is None:
+            for child in self._small.keep(cid, block):
+                self._small.expect(child, self._crew.submit(self._fetch, child))
+        return block
+
+    def _fetch(self, cid: CID) -> bytes:
         over = Event()
         try:
             return self._race(cid, over)
@@ -159,7 +171,7 @@ class GatewayStore:
     def _race(self, cid: CID, over: Event) -> bytes:
         tried: dict[Host, StoreError] = {}
         running: dict[Future[bytes], Host] = {}
-        deadline = time.monotonic() + LONGEST + SILENCE
+        deadline = time.monotonic() + hosts.LONGEST + hosts.SILENCE
         late = 0.0
         while True:
             host = self._next(tried, running, late)
@@ -182,7 +194,9 @@ class GatewayStore:
                     raise error
                 tried[host] = error
             if not done and time.monotonic() >= deadline:
-                raise Unavailable(f"{self.name} did not send block {cid} in {LONGEST + SILENCE:.0f} seconds")
+                raise Unavailable(
+                    f"{self.name} did not send block {cid} in {hosts.LONGEST + hosts.SILENCE:.0f} seconds"
+                )
 
     def _next(self, tried: dict[Host, StoreError], running: dict[Future[bytes], Host], late: float) -> Host | None:
         """Whom to ask now: somebody when nobody is asked, a rival when the answer is late."""
@@ -199,7 +213,7 @@ class GatewayStore:
         try:
             block = host.fetch(cid, over.is_set)
         except Unavailable as error:
-            silent = time.monotonic() - began >= SILENCE
+            silent = time.monotonic() - began >= hosts.SILENCE
             if silent and self._hosts[host].has_answered_since(began):
                 # It answers others: this block is what it cannot find.
                 self._ended(host, number, None)
@@ -266,5 +280,5 @@ class GatewayStore:
 def _root(text: str) -> CID:
     try:
         return CID.parse(text)
-    except Exception as error:
+    except Malformed as error:
         raise UsageError(f"root={text} is no CID") from error

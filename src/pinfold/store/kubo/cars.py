@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import Refused
 from pinfold.ipld import car
-from pinfold.ipld.cid import CID, IDENTITY, SHA2_256
+from pinfold.ipld.cid import CID, IDENTITY, RAW, SHA2_256
 from pinfold.ipld.folders import build_folder
 
 if TYPE_CHECKING:
@@ -49,13 +49,17 @@ def gathered(blocks: Iterable[Block], where: str) -> Iterator[dict[bytes, bytes]
 
 
 class Listing:
-    """A folder that lists blocks by their digests: `root` is its CID, `twin` the same block as a raw one."""
+    """A folder that lists blocks by their digests: `root` is its CID, `twin` the same block as a raw one.
 
-    def __init__(self, sizes: dict[bytes, int]) -> None:
-        """`sizes`: bytes of each block, 0 where nobody knows."""
+    `mark` makes it another than everybody else's of the same blocks: whoever ends first drops its own alone.
+    """
+
+    def __init__(self, sizes: dict[bytes, int], mark: str) -> None:
+        """`sizes`: bytes of each block, 0 where nobody knows; `mark`: no more than 64 letters."""
         self.nodes: list[tuple[CID, bytes]] = []
         raws = ((CID.raw(digest), size) for digest, size in sizes.items())
         entries = [(str(cid).encode(), cid, size) for cid, size in raws]
+        entries.append((mark.encode(), CID(1, RAW, IDENTITY, mark.encode()), 0))
         self.root, _ = build_folder(entries, lambda cid, node: self.nodes.append((cid, node)))
         self.twin = CID.raw(self.root.digest)
         self.digests = sizes.keys()

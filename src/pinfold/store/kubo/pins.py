@@ -52,14 +52,12 @@ class Pins:
             return None
         return keys.get(root)
 
-    def all(self, containing: str = "") -> dict[CID, str]:
-        """Every recursive pin, by CID: its own name.  `containing`: only those that have this in their names.
+    def all(self) -> dict[CID, str]:
+        """Every recursive pin, by CID: its own name.
 
         Asked for in one piece: a stream that breaks off cannot be told from one that ended.
         """
         query = [("type", "recursive"), ("names", "true")]
-        if containing:
-            query.append(("name", containing))
         return self._keys(self._rpc.json("pin/ls", query, within=PATIENCE))
 
     def listed(self, prefix: str = "") -> list[Pin]:

@@ -1,7 +1,7 @@
-"""Which blocks a node holds, asked offline: one question for each, many at once, or the node's own list.
+"""Which blocks a node holds, asked offline: one question for each, many at once.
 
-Kubo has no call for several CIDs.  `block/stat` takes 0.4 ms of both sides for each; `refs/local` lists
-everything there is at 140,000 a second, so very many questions are answered from that.
+Kubo has no call for several CIDs; `block/stat` takes 0.4 ms of both sides for each.  So a session remembers
+the answers, and what it put itself is never asked for.
 """
 
 from __future__ import annotations

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from pinfold.seal.secret import Secret
     from pinfold.store.client import Answer, Query
 
-CONNECTIONS: Final = 16
+# As many as may be asked at once, by this store and by whoever reads ahead.
+CONNECTIONS: Final = 64
 # A pin walks what it keeps, and an import is synced before it is answered: minutes, on slow disks.
 PATIENCE: Final = 600.0
+SILENCE: Final = 60.0
 # Names on pins came with 0.37.
 _OLDEST: Final = (0, 37)
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
@@ -61,8 +63,8 @@ class Denied(Refused):
     def __init__(self, where: str, call: str) -> None:
         self.call = call
         super().__init__(
-            f"{where} refuses {call}: either the token is unknown there, or /api/v0/{call} is not among its AllowedPaths"
-            " in API.Authorizations"
+            f"{where} refuses {call}: either the token is unknown there,"
+            f" or /api/v0/{call} is not among its AllowedPaths in API.Authorizations"
         )
 
 
@@ -76,6 +78,7 @@ class Rpc:
             url,
             authorization=authorization,
             ca_file=ca_file,
+            timeout=SILENCE,
             connections=CONNECTIONS,
             failure=lambda status, text: failure(url, status, text),
         )

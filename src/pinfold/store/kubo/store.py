@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_BLOCK: Final = 8 << 20
 THREADS: Final = 32
 _ABSENT: Final = (404, 412)
+_CORRUPT: Final = re.compile(r"block (\S+) was corrupt.*")
 
 
 class KuboStore:
@@ -170,28 +171,31 @@ class KuboStore:
         total = whole(fields(self._rpc.json("repo/stat"), self._name).get("NumObjects"), self._name)
         for line in self._rpc.lines("repo/verify", within=1e9):
             done, told = line.get("Progress"), line.get("Msg")
-            if isinstance(told, str) and told:
-                found = re.search(r"block (\S+) was corrupt", told)
-                yield (found[1] if found else self._name), told[:300]
-            elif progress is not None and isinstance(done, int):
+            found = _CORRUPT.match(told) if isinstance(told, str) else None
+            if found is not None:
+                yield found[1], found[0][:300]
+            if progress is not None and isinstance(done, int) and done:
                 progress(done, max(total, done))
 
     def replace(self, block: Block) -> None:
-        """Write a good copy over a damaged one.  Raises Corrupt, Refused where the node keeps the old one."""
+        """Write a good copy over a damaged one.
+
+        A running node remembers which blocks it has, and writes none of these; then this raises Refused, and
+        a restart of the node helps.  Raises Corrupt for a copy that is bad itself.
+        """
         cid, data = block
         cid.verify(data)
         self._memory.forget([cid.digest])
         query = [("cid-codec", "raw"), ("mhtype", "sha2-256"), ("pin", "false"), ("allow-big-block", "true")]
         list(self._rpc.send("block/put", query, [data]))
         try:
-            if self.get(cid) == data:
-                return
-        except (Corrupt, Missing):
-            pass
-        raise Refused(
-            f"{self._name} keeps its damaged copy of {cid}: set Datastore.WriteThrough to true, or remove the block"
-            f" there with: ipfs repo verify --drop"
-        )
+            healed = self._local(cid) == data
+        except Corrupt:
+            healed = False
+        if not healed:
+            raise Refused(
+                f"{self._name} takes its damaged copy of {cid} for whole and keeps it: restart that node and try again"
+            )
 
     def close(self) -> None:
         """Let go of threads and connections."""

@@ -81,7 +81,7 @@ class Upload:
             if new:
                 self._import(cars.loose(new), len(new), cars.has_big(new.values()), root=None)
         elif fresh:
-            self._hold({digest: len(block) for digest, block in fresh.items()}, new, fresh)
+            new = self._hold({digest: len(block) for digest, block in fresh.items()}, new, fresh)
         return sum(map(len, new.values()))
 
     def hold_seen(self, least: int = 1) -> None:
@@ -96,10 +96,11 @@ class Upload:
                     self._memory.forget(seen)  # whoever needs them asks again, and the final pin proves all
                     raise
 
-    def _hold(self, sizes: dict[bytes, int], new: dict[bytes, bytes], known: dict[bytes, bytes]) -> None:
-        """Import `new` and pin all of `sizes`; what is gone meanwhile is sent, too, if `known` has it."""
-        listing = cars.Listing(sizes)
-        self._name(listing)
+    def _hold(self, sizes: dict[bytes, int], new: dict[bytes, bytes], known: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """Import `new` and pin all of `sizes`; return what was sent: `new`, and what is gone meanwhile of `known`."""
+        mark = secrets.token_hex(8)
+        listing = cars.Listing(sizes, mark)
+        self._name(listing, mark)
         for attempt in range(1, _ATTEMPTS + 1):
             count = len(listing.nodes) + len(new)
             try:
@@ -115,10 +116,11 @@ class Upload:
         with self._lock:
             self._passing.append(listing.root)
         self._memory.hold(sizes)
+        return new
 
-    def _name(self, listing: cars.Listing) -> None:
+    def _name(self, listing: cars.Listing, mark: str) -> None:
         """Pin the listing's own block under a passing name."""
-        name = f"{PASSING}{rfc3339(self._clock.now())}/{secrets.token_hex(8)}"
+        name = f"{PASSING}{rfc3339(self._clock.now())}/{mark}"
         lines = list(self._rpc.send("add", [*_ADD, ("pin-name", name)], [listing.block]))
         if not lines or cid_of(lines[-1].get("Hash"), self._rpc.url) != listing.twin:
             raise Unavailable(f"{self._rpc.url} broke off in the middle of an answer (add)")
