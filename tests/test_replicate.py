@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import Recording, Rig, blocks_of, made, noise, rig, write
-from pinfold import catalogue, rekey
+from engine import Recording, Rig, below, blocks_of, made, noise, rig, write
+from pinfold import rekey
 from pinfold.backup import Wishes
 from pinfold.errors import Full, Refused, Unavailable
 from pinfold.replicate import NOT_TRIED, Replication, Report, parted
@@ -163,19 +163,13 @@ def test_a_forged_snapshot_is_not_spread(here: Rig, tmp_path: Path) -> None:
     day(here, tmp_path, 0)
     stranger = rig(tmp_path / "strange", MemoryStore("strange"), seed=9)
     forged = made(stranger.backup(tmp_path / "tree"))
-    for cid, block in ((cid, stranger.store.get(cid)) for cid in _below(stranger.store, forged)):
+    for cid, block in ((cid, stranger.store.get(cid)) for cid in below(stranger.store, forged.root)):
         here.store.put([(cid, block)])
     mine = here.listed()[0]
     here.store.pin(forged.root, f"pinfold/{mine.repository}/{mine.source}/full/2030-01-01T00:00:00.000000Z")
     report = replicate(here, target := MemoryStore("new"))
     assert [forged.root] == [done.pin.root for done in report.failed]
     assert 2 == len(names(target))
-
-
-def _below(store: Store, made_: Snapshot) -> list[object]:
-    from engine import below  # noqa: PLC0415
-
-    return list(below(store, made_.root))
 
 
 def test_blocks_come_from_any_good_copy(here: Rig, tmp_path: Path) -> None:
@@ -200,17 +194,13 @@ def test_one_bad_snapshot_does_not_stop_the_others(here: Rig, tmp_path: Path) ->
     (tmp_path / "tree" / "day 0").unlink()
     for number in (1, 2):
         day(here, tmp_path, number)
-    needed = [set(_below(here.store, one)) for one in map(_loaded(here), here.listed())]
-    lost = max(needed[0] - needed[1] - needed[2], key=lambda cid: len(here.store.get(cid)))  # type: ignore[arg-type]
-    del blocks_of(here.store)[lost.digest]  # type: ignore[arg-type, attr-defined]
+    needed = [set(below(here.store, one.root)) for one in here.listed()]
+    lost = max(needed[0] - needed[1] - needed[2], key=lambda cid: len(here.store.get(cid)))
+    del blocks_of(here.store)[lost.digest]
     target = MemoryStore("new")
     report = replicate(here, target)
     assert [first.root] == [done.pin.root for done in report.failed]
     assert (3, "") == (len(names(target)), report.stopped)
-
-
-def _loaded(here: Rig):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return lambda one: catalogue.load(one, here.store, here.keyring)
 
 
 @pytest.mark.parametrize("error", [Full("no room"), Unavailable("gone"), Refused("read-only")])
@@ -233,13 +223,13 @@ def test_a_target_that_lost_blocks_below_its_pins(here: Rig, tmp_path: Path) -> 
     first = day(here, tmp_path, 0)
     target = MemoryStore("mirror")
     replicate(here, target)
-    shared = [cid for cid in _below(here.store, first) if len(here.store.get(cid)) > 100_000]  # type: ignore[arg-type]
+    shared = [cid for cid in below(here.store, first.root) if len(here.store.get(cid)) > 100_000]
     for cid in shared:
-        del blocks_of(target)[cid.digest]  # type: ignore[attr-defined]
+        del blocks_of(target)[cid.digest]
     second = day(here, tmp_path, 1)
     assert [] == replicate(here, target).failed
     assert 0 == here.verify(store=target).damage_count
-    del blocks_of(target)[shared[0].digest]  # type: ignore[attr-defined]
+    del blocks_of(target)[shared[0].digest]
     work = Replication(here.keyring.repository.id, [here.store])
     assert [] == work.bring(target).done
     assert 1 == work.bring(target, {second.root}).blocks
@@ -337,7 +327,7 @@ def test_killed_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with FolderStore.open(tmp_path / "new") as target:
         dry = replicate(here, target, dry_run=True)
         report = replicate(here, target)
-        whole = sum(len(here.store.get(cid)) for cid in _below(here.store, _loaded(here)(here.listed()[0])))  # type: ignore[arg-type]
+        whole = sum(len(here.store.get(cid)) for cid in below(here.store, here.listed()[0].root))
         assert 0 < report.bytes < whole - 10 * MEBI
         assert dry.bytes == report.bytes
         assert 0 == here.verify(store=target).damage_count

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _WRITERS: Final = 2
 # Pages whose files may be under way at once: enough that no worker waits at a page's end.
 _PAGES_AHEAD: Final = 2
-# From afar: until there is work for each block that should be under way, but not all of a large index.
-_PAGES_AHEAD_FAR: Final = 8
+# From afar: until there is work enough to keep the network busy, in at most so many entries (600 bytes each).
+_ROWS_AHEAD_FAR: Final = 32768
 # Files that share a bundle are written by one task; a task of this many keeps both writers busy.
 _GROUP: Final = 64
 _GROUP_FAR: Final = 1 << 20
@@ -72,6 +72,7 @@ class Choice:
 class _Waiting(NamedTuple):
     """A page under way: tasks, hard links to be made behind them, folders all of whose names came by then."""
 
+    rows: int
     tasks: list[Future[None]]
     links: list[tuple[bytes, Entry]]
     complete: list[tuple[bytes, set[bytes]]]
@@ -179,8 +180,8 @@ class Restore:
     def _has_enough(self, waiting: deque[_Waiting]) -> bool:
         if not self._reader.at_once:
             return len(waiting) > _PAGES_AHEAD
-        tasks = sum(len(page.tasks) for page in waiting)
-        return len(waiting) > _PAGES_AHEAD_FAR or (len(waiting) > 1 and tasks > 4 * self._reader.at_once)
+        tasks, rows = sum(len(page.tasks) for page in waiting), sum(page.rows for page in waiting)
+        return len(waiting) > 1 and (tasks > 4 * self._reader.at_once or rows > _ROWS_AHEAD_FAR)
 
     def _page(self, page: Page, pool: ThreadPoolExecutor) -> _Waiting:
         """Make what needs no content, and hand files to the writers."""
@@ -205,7 +206,8 @@ class Restore:
         for ref, files in bundles.items():
             groups = (files[start : start + most] for start in range(0, len(files), most))
             tasks.extend(pool.submit(self._guard, self._write_small, ref, group) for group in groups)
-        return _Waiting(tasks, links, [] if self._cleaning is None else self._cleaning.complete())
+        rows = sum(len(part.entries) for part in page.parts)
+        return _Waiting(rows, tasks, links, [] if self._cleaning is None else self._cleaning.complete())
 
     def _make(self, path: bytes, entry: Entry) -> None:
         if entry.is_folder:

@@ -1,4 +1,4 @@
-"""One repository in a folder, a real Kubo node and a real Cluster of two peers, one of which goes away and comes back."""
+"""One repository in a folder, a real Kubo node and a real Cluster of two peers, one of which goes away for a while."""
 
 from __future__ import annotations
 

@@ -248,6 +248,19 @@ def test_a_put_outside_a_session_pins_nothing(node: Node, store: KuboStore) -> N
     assert before == node.pins()
 
 
+def test_the_same_blocks_are_kept_for_each_session(node: Node, opened: Callable[..., KuboStore]) -> None:
+    """Two sessions put the same blocks; when the first ends, the other's are still kept."""
+    one, two = opened(), opened()
+    dag = folder(noise(13, 30))
+    with two.session():
+        with one.session():
+            one.put(dag.blocks)
+            two.put(dag.blocks)
+        node.gc()
+        two.pin(dag.root, "one")
+    assert dag.cids == two.has(dag.cids)
+
+
 def test_two_agents_share_a_node(node: Node, opened: Callable[..., KuboStore]) -> None:
     """Two sessions with common blocks, a collection in each, both pin, and neither's end takes the other's blocks."""
     one, two = opened(), opened()

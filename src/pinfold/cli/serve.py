@@ -65,8 +65,8 @@ _COUNT: Final = click.IntRange(min=1)
 def serve(call: Call, **options: Any) -> int:  # noqa: ANN401  # as click gives them
     """Serve the store over HTTP: an IPFS gateway, and a pinning service where its folder is given.
 
-    Any store will do. Without an identity: blocks are ciphertext, and are served as they are. /healthz says that the
-    server lives, /readyz that its store answers, /metrics how it fares (Prometheus).
+    Any store will do, and no key is needed: what is sealed is served as it is, sealed. /healthz says that the server
+    lives, /readyz that its store answers, /metrics how it fares (Prometheus).
 
     SIGTERM or Ctrl-C stops it: nobody new is let in, running answers are finished, and the exit code is 0. A second one
     cuts them off, and the exit code is 143 or 130.

@@ -50,7 +50,7 @@ class Collection:
         dropped = [cid for one in old for cid in (one, CID.dag_pb(one.digest))]
         held = [cid for one in passing.keys() - set(old) for cid in (one, CID.dag_pb(one.digest)) if cid in own]
         if not dry_run:
-            self._pins.remove(dropped)
+            self._pins.remove(dropped, name_last=True)
         live = sum(1 for _ in self._mark([*(own.keys() - set(dropped) - set(held)), *self._others()]))
         waiting = self._bytes(self._mark(held))
         garbage, size = self._garbage(progress if dry_run else None)

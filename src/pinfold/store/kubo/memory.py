@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# 33 MB.  When it is full, all is forgotten and asked anew.
-_MOST: Final = 1 << 18
+# 20 MB.  When it is full, all is forgotten and asked anew.
+_MOST: Final = 1 << 17
 
 
 class Known(IntEnum):

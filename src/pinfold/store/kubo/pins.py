@@ -92,21 +92,25 @@ class Pins:
             return False
         return True
 
-    def remove(self, roots: Iterable[CID]) -> None:
-        """Drop the pins of these roots, with their names; those that are not pinned are passed over.  Raises Denied."""
+    def remove(self, roots: Iterable[CID], *, name_last: bool = False) -> None:
+        """Drop the pins of these roots, with their names; those that are not pinned are passed over.
+
+        The name goes first, for left alone it would be taken for a root; `name_last`: where it is a passing
+        one, by which what is left can be told.  Raises Denied, Unavailable.
+        """
         wanted = list(dict.fromkeys(roots))
         for attempt in range(1, _ATTEMPTS + 1):
             own = self.all() if wanted else {}
             there = [root for root in wanted if root in own and not _is_twin(root, own)]
-            # The name goes first: a name without its root would be taken for a root itself.
-            gone = [cid for root in there for cid in (twin(root), root) if cid is not None and cid in own]
+            pairs = ((root, twin(root)) if name_last else (twin(root), root) for root in there)
+            gone = [cid for pair in pairs for cid in pair if cid is not None and cid in own]
             try:
                 for start in range(0, len(gone), _TOGETHER):
                     some = gone[start : start + _TOGETHER]
                     self._rpc.json("pin/rm", [("arg", str(cid)) for cid in some], timeout=PATIENCE)
-            except NotPinned:
+            except NotPinned as error:
                 if attempt == _ATTEMPTS:
-                    raise
+                    raise Unavailable(f"somebody else unpins at the same time: {error}") from error
             else:
                 return
 

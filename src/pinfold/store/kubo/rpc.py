@@ -14,7 +14,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from pinfold.errors import Full, Malformed, Refused, StoreError, Unavailable
+from pinfold.errors import Full, Malformed, Missing, Refused, StoreError, Unavailable
 from pinfold.ipld.cid import CID
 from pinfold.store.client import Client
 
@@ -45,15 +45,19 @@ _BROKEN: Final = (
 )
 
 
-class NotHere(StoreError):
-    """The node does not hold a block that the call needs."""
+class NotHere(Missing):
+    """The node does not hold a block that the call needs; which one, its text may tell."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("", "")
+        self.args = (text,)
 
 
 class NotPinned(StoreError):
     """The root that was asked about, or is to be unpinned, is not pinned."""
 
 
-class Broken(StoreError):
+class Broken(NotHere):
     """The node found that a block of its own does not match its hash."""
 
 

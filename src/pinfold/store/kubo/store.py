@@ -16,7 +16,7 @@ from pinfold.store.kubo.keep import Keeper
 from pinfold.store.kubo.memory import Memory
 from pinfold.store.kubo.pins import Pins
 from pinfold.store.kubo.presence import Presence
-from pinfold.store.kubo.rpc import Broken, Denied, NotHere, Rpc, fields, whole
+from pinfold.store.kubo.rpc import Broken, NotHere, Rpc, fields, whole
 from pinfold.store.kubo.upload import SEEN_AT_ONCE, Upload
 from pinfold.store.seam import CopyStatus, PinState, PinStatus, Usage
 
@@ -97,7 +97,7 @@ class KuboStore:
             if self._memory.leave():
                 passing, failed, self._failed = self._upload.finished(), self._failed, False
                 if passing and not failed:
-                    self._let_go(passing, "passing pins stay until the next `pinfold gc`")
+                    self._let_go(passing, "passing pins stay until the next `pinfold gc`", name_last=True)
 
     def put(self, blocks: Iterable[Block]) -> int:
         """Store blocks, in CARs of at most 32 MiB.  Raises Full, Refused, Unavailable."""
@@ -137,7 +137,7 @@ class KuboStore:
         self._check_version()
         self._keeper.keep(root, name, replaces)
         if replaces is not None and replaces != root:
-            self._let_go([replaces], f"the pin of {replaces}, which {root} replaces, stays")
+            self._let_go([replaces], "pins that were replaced stay until retention drops them")
         return self.status(root)
 
     def unpin(self, roots: Iterable[CID]) -> None:
@@ -220,10 +220,10 @@ class KuboStore:
                 return None if answer.status in _ABSENT else body
         try:
             return self._rpc.raw("block/get", [("arg", str(cid)), ("offline", "true")], most=MAX_BLOCK)
-        except NotHere:
-            return None
         except Broken as error:
             raise Corrupt(cid, self._name) from error
+        except NotHere:
+            return None
 
     def _elsewhere(self, cid: CID) -> bytes | None:
         """A block that Kubo finds in the network in time."""
@@ -234,13 +234,11 @@ class KuboStore:
         except (NotHere, Unavailable):
             return None
 
-    def _let_go(self, roots: list[CID], otherwise: str) -> None:
+    def _let_go(self, roots: list[CID], otherwise: str, *, name_last: bool = False) -> None:
         """Drop pins that nobody needs; a token that may not leaves them to whoever may."""
         try:
-            self._pins.remove(roots)
-        except Denied as error:
+            self._pins.remove(roots, name_last=name_last)
+        except StoreError as error:
             line = f"{otherwise}: {error}"
             if line not in self.warnings:
                 self.warnings.append(line)
-        except StoreError as error:
-            self.warnings.append(f"{otherwise}: {error}")
