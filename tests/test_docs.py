@@ -64,7 +64,7 @@ def test_every_document_with_commands_is_run() -> None:
     """A block that begins a line with `pinfold` is marked to be run, or is a transcript of the demo."""
     for path in DOCUMENTS:
         text = path.read_text("utf-8")
-        blocks = re.findall(r"^(<!-- run: [\w-]+ -->\n)?```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        blocks = re.findall(r"^(<!-- run(?:: | with )[\w-]+ -->\n)?```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
         loose = [block for mark, block in blocks if not mark and re.search(r"^pinfold ", block, re.MULTILINE)]
         assert [] == loose
 

@@ -142,7 +142,7 @@ def test_a_stream_that_is_left_gives_its_room_back(tmp_path: Path) -> None:
         stream = reader.stream(reader.leaves(tree))
         next(stream)
         assert reader._room._taken > 0
-        stream.close()
+        del stream
         assert 0 == reader._room._taken
 
 

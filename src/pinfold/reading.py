@@ -19,7 +19,7 @@ from pinfold.ipld import SeenMarks
 from pinfold.seal import refs
 from pinfold.seal.refs import MAX_DEPTH, Ref, Tree
 from pinfold.sources.directory import index
-from pinfold.store import Far, power
+from pinfold.store.copies import at_once
 from pinfold.store.crew import Crew
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class Reader:
         What is under way from afar is for the store to say.
         """
         keep_buffers()
-        far = power(store, Far)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
-        self.at_once = 0 if far is None else far.at_once
+        many = at_once(store)
+        self.at_once = many if many > 1 else 0
         self._store = store
         self._opener = opener
         self._ahead = max(ahead, threads, self.at_once)

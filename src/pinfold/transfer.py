@@ -168,8 +168,8 @@ def _told_of_parts(root: CID, roots: Sequence[CID]) -> Iterator[None]:
         if root in roots:
             raise
         raise UsageError(
-            f"this is a part of snapshot {root}, and other parts are missing; nothing was pinned. Name all parts in one"
-            " command, or take them one after the other, all but the last with --blocks-only"
+            f"this is a part of snapshot {root}, and other parts are missing; nothing was pinned. pinfold import takes"
+            " all parts in one command, or one after the other, all but the last with --blocks-only"
         ) from error
 
 

@@ -20,9 +20,9 @@ from pinfold.ipld.cid import RAW
 from pinfold.reading import DAMAGE, Reader
 from pinfold.seal.refs import Tree, split
 from pinfold.sources.directory.entry import Chunks, Slice
-from pinfold.store import Far, power
+from pinfold.store import HasCopies, power
 from pinfold.store.ahead import ahead
-from pinfold.store.copies import Copies
+from pinfold.store.copies import Copies, at_once
 from pinfold.store.crew import Crew
 from pinfold.store.layers import Layer
 
@@ -88,8 +88,11 @@ class Verification:
     def __init__(self, store: Store, key: OwnerKey | None, depth: Depth) -> None:
         self._store = store
         self._copies = Copies(store)
-        far = power(store, Far)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
-        self._at_once = 0 if far is None else far.at_once
+        many = at_once(store)
+        self._at_once = many if many > 1 else 0
+        # From afar reading is not asked for leave first, a block that is not there says so; but of several
+        # copies all are to be asked.
+        self._asks = not self._at_once or power(store, HasCopies) is not None  # type: ignore[type-abstract]
         self._key = key
         self._depth = depth
         self._newest: Keyring | None = None
@@ -188,9 +191,8 @@ class Verification:
 
     def _check(self, batch: list[tuple[CID, int]], made: Snapshot, crew: Crew) -> None:
         fresh = [(cid, size) for cid, size in batch if self._seen.add(cid)]
-        # From afar reading is not asked for leave first: a block that is not there says so.
-        unasked = self._depth.read and self._at_once
-        there = {cid for cid, _ in fresh} if unasked else self._copies.has([cid for cid, _ in fresh])
+        asked = [cid for cid, _ in fresh]
+        there = self._copies.has(asked) if self._asks or not self._depth.read else set(asked)
         self.report.blocks += len(fresh)
         self.report.bytes += sum(size for _, size in fresh)
         for (cid, _), future in self._fetched([one for one in fresh if one[0] not in there], crew):

@@ -83,6 +83,7 @@ def test_a_peer_lost_in_a_backup_comes_back_and_serves_alone(
         assert any("peer-2" in line and "1 of 2 peers" in line for line in store.warnings)
         second.come_back()
         cluster.wait_ready()
+        wait_until(lambda: proved(store, snapshot.root), what="the peer to catch up by itself")
         status = store.pin(snapshot.root, snapshot.header.pin_name)
         assert {"peer-1": PinState.PINNED, "peer-2": PinState.PINNED} == states(status)
         assert not status.short
@@ -281,3 +282,44 @@ def test_two_agents_write_at_once(cluster2: Cluster, tmp_path: Path) -> None:
         for machine, result in ((rigs[0], rigs[0].backup(tree)), (rigs[1], rigs[1].backup(tree))):
             machine.restore(made(result), tmp_path / f"back {machine.agent.repository}")
         assert [] == [pin for pin in allocations(cluster2.peers[0]) if pin["name"].startswith("pinfold-passing/")]
+
+
+def test_a_pin_made_short_is_made_whole_by_the_next(cluster_factory: Callable[..., Cluster]) -> None:
+    """With fewer peers than min and max ask for, Cluster allots what there is; pinning again allots the rest."""
+    cluster = cluster_factory(2)
+    first, second = cluster.peers
+    dag = folder(blocks_of(14, 20))
+    with closing(opened(repo([first], reading=[first], min=2, max=2, wait=30))) as store:
+        second.lose_power()
+        wait_until(lambda: first.sees([first]) and not first.sees([first, second]), what="the peer to be missed")
+        store.put(dag.blocks)
+        status = store.pin(dag.root, "short/first")
+        assert (1, 2, True) == (status.pinned, status.due, status.short)
+        second.come_back()
+        cluster.wait_ready()
+        status = store.pin(dag.root, "short/first")
+        assert (2, False) == (status.pinned, status.short)
+        assert all(second.node.has(cid) for cid in dag.cids)
+
+
+def test_an_agent_that_may_not_unpin_makes_backups(cluster2: Cluster, tmp_path: Path) -> None:
+    """A proxy that lets no DELETE through costs warnings, no snapshot; passing pins are left to end by themselves."""
+    tree = write(tmp_path / "tree", {"file": noise(15, MEBI)})
+    first = cluster2.peers[0]
+    with Proxy(first.rest) as proxy, closing(opened(repo(cluster2.peers).replace(first.rest, proxy.url))) as store:
+        proxy.fail("^DELETE ", 403, times=None)
+        old, new = folder(blocks_of(16, 3)), folder(blocks_of(17, 3))
+        result = rig(tmp_path / "cache", Retry(store, attempts=2, first=0.1), seed=41).backup(tree)
+        assert result.status is not None
+        assert not result.status.short
+        for dag, replaces in ((old, None), (new, old.root)):
+            store.put(dag.blocks)
+            store.pin(dag.root, "no/delete", replaces=replaces)
+        assert {old.root, new.root} == {pin.root for pin in store.pins("no/delete")}
+        assert any("which was replaced" in line for line in store.warnings)
+        assert any("passing pins" in line for line in store.warnings)
+        proxy.heal()
+        left = [pin["cid"] for pin in allocations(first) if pin["name"].startswith("pinfold-passing/")]
+        for cid in left:
+            first.call("DELETE", f"/pins/{cid}")
+        assert [] != left

@@ -24,7 +24,7 @@ LINE = re.compile(r"( *)(- )?(?:([\w.-]+):(?: (.+))?|(\S.*))")
 
 
 def scalar(text: str) -> Any:  # noqa: ANN401  # YAML
-    """A value: a JSON list or string, a whole number, else a plain word that no YAML reader takes for anything but a string."""
+    """A value: a JSON list or string, a whole number, else a plain word that every YAML reader takes for a string."""
     if text[0] in '["':
         return json.loads(text)
     if text.isdecimal():

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyrage
@@ -18,7 +23,6 @@ from lab.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from lab.kubo import Node
     from lab.liar import Answer, Request
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     Empty = Callable[..., Machine]
     Lie = Callable[[Request], Answer]
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "restore-from-anywhere.md"
+MARK = re.compile(r"^<!-- run with ([\w-]+) -->\n```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CID_THERE = "bafybeiesoqbmwatvawlt5vjvprf7bderojoj4x7dxfgghav2gdp5gx5qem"
 LARGE = 40 << 20
 RATE = 30e6
 
@@ -264,3 +271,39 @@ def test_identities_open_it_too(shared_node: Node, empty: Empty, tmp_path: Path)
     done = here.run("restore", cid, tmp_path / "out")
     assert 0 == done.code, done
     assert listing(small) == listing(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["far", "far-looking", "far-recover"])
+def test_the_document_is_right(shared_node: Node, tmp_path: Path, name: str) -> None:
+    """The commands of docs/restore-from-anywhere.md do as they say, with a real gateway's address and CID put in."""
+    home, documents = (
+        tmp_path / "home",
+        write(tmp_path / "documents", {"letters/a.txt": b"hello", "b": noise(3, 10**6)}),
+    )
+    home.mkdir()
+    made = pyrage.x25519.Identity.generate()
+    (home / "identity.txt").write_text(f"{made}\n")
+    (home / "identity.txt").chmod(0o600)
+    no_passphrase = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "PINFOLD_PASSPHRASE": ""}
+    there = Machine(tmp_path / "store", tmp_path / "cache", environment=no_passphrase)
+    for words in (("init", "--recipient", str(made.to_public())), ("backup", documents)):
+        assert 0 == (done := there.run(*words)).code, done
+    cid = there.run("snapshots", "--json").document["snapshots"][0]["root"]
+    assert 0 == there.run("export", cid, tmp_path / "it.car").code
+    shared_node.run("dag", "import", tmp_path / "it.car")
+    text = dict(MARK.findall(DOCUMENT.read_text("utf-8")))[name]
+    text = text.replace(CID_THERE, cid).replace("recover.py", str(DOCUMENT.parent.parent / "tools" / "recover.py"))
+    for host in ("https://one.example", "https://two.example"):
+        assert name == "far-recover" or host in text
+        text = text.replace(host, shared_node.gateway)
+    tools = Path(sys.executable).parent
+    finished = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        env={"HOME": str(home), "PATH": f"{tools}:{os.environ['PATH']}", "LANG": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == finished.returncode, finished.stderr
+    assert listing(documents) == listing(home / "restored")

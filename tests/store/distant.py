@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from pinfold.store import Store
 
 AT_ONCE = 64
-_ALONE = 0.05
+# Seconds without company: large blocks come in crowds, small ones are often asked for one by one.
+_ALONE, _ALONE_LARGE = 0.05, 2.0
+_LARGE = 1 << 14
 
 
 class Distant(Layer):
@@ -29,6 +31,8 @@ class Distant(Layer):
 
     def get(self, cid: CID) -> bytes:
         """The block, once there is company; when there was enough of it, at once."""
+        block = super().get(cid)
+        patience = _ALONE_LARGE if len(block) > _LARGE else _ALONE
         with self._news:
             self.asked.append(cid)
             self._under_way += 1
@@ -37,9 +41,6 @@ class Distant(Layer):
             count = -1
             while self.most < self.at_once and count != len(self.asked):
                 count = len(self.asked)
-                self._news.wait(_ALONE)
-        try:
-            return super().get(cid)
-        finally:
-            with self._news:
-                self._under_way -= 1
+                self._news.wait(patience)
+            self._under_way -= 1
+        return block

@@ -22,7 +22,9 @@ from pinfold.seal.secret import Secret
 from pinfold.store import PinState
 from pinfold.store.address import parse
 from pinfold.store.cluster import answers, cars
+from pinfold.store.cluster.endpoints import Endpoints
 from pinfold.store.cluster.factors import EVERYWHERE, Factors, room
+from pinfold.store.cluster.peers import Peers
 from pinfold.store.cluster.reading import GatewayWay, KuboWay, ways
 from store.clusters import opened
 from store.dags import folder, noise, raw
@@ -150,7 +152,7 @@ def test_cars_are_bounded() -> None:
 def test_ways_to_read() -> None:
     """Named ways are taken; without any, the proxy's usual port beside the usual port of the REST interface."""
     named = ways(address("cluster+http://a:9094?kubo=http://a:5001,http://b:5001/&gateway=http://c"), None, None)
-    assert [(KuboWay, "http://a:5001"), (KuboWay, "http://b:5001"), (GatewayWay, "http://c")] == [
+    assert [(GatewayWay, "http://c"), (KuboWay, "http://a:5001"), (KuboWay, "http://b:5001")] == [
         (type(way), way.url) for way in named
     ]
     usual = ways(address("cluster+http://a:9094,http://[::1]:9094,http://b:1234,https://c:9094"), None, None)
@@ -289,3 +291,38 @@ def test_missing_is_told_for_hash_functions_nobody_can_check() -> None:
     """No question is asked for a block that could not be verified."""
     with closing(opened("cluster+http://127.0.0.1:1?kubo=http://127.0.0.1:1")) as store, pytest.raises(Missing):
         store.get(CID(1, 0x55, 0x1E, bytes(32)))
+
+
+def test_metrics_of_peers_that_just_joined_are_waited_for() -> None:
+    """Two peers are there, one has not told its free space yet: pins for two wait for it, and not for a third."""
+    told = [{"name": "freespace", "peer": name, "value": "5", "valid": True} for name in ("a", "b")]
+    naps: list[float] = []
+    with Liar() as liar, closing(Endpoints([liar.url])) as endpoints:
+        liar.lie("/id", says_json({"cluster_peers": ["a", "b"]}))
+        liar.lie("/monitor/metrics/freespace", says_json(told[:1]))
+
+        def nap(seconds: float) -> None:
+            naps.append(seconds)
+            liar.lie("/monitor/metrics/freespace", says_json(told))
+
+        assert 2 == Peers(endpoints, Factors(2, 3), "there", nap).least(30)
+        assert 1 == len(naps)
+        assert 2 == Peers(endpoints, Factors(3, 3), "there", nap).least(30)
+        assert EVERYWHERE == Peers(endpoints, Factors(), "there", nap).least(30)
+        assert 1 == len(naps)
+
+
+def test_peers_that_are_gone_count_among_all() -> None:
+    """The cluster lists one peer; its alerts tell of another, which "all peers" means too."""
+    root = folder(noise(3, 1)).root
+    pin = {"cid": str(root), "type": "pin", "mode": "recursive", "replication_factor_min": -1}
+    gone = {"name": "ping", "peer": "b", "value": '{"peer_name": "second"}'}
+    with Liar() as liar:
+        liar.lie("/id", says_json({"cluster_peers": ["a"]}))
+        liar.lie("/health/alerts", says_json([gone, gone | {"name": "freespace", "peer": "c"}]))
+        liar.lie("/allocations/", says_json(pin | {"replication_factor_max": -1}))
+        liar.lie("/pins/", says_json({"peer_map": {"a": {"peername": "first", "status": "pinned"}}}))
+        with closing(opened(f"cluster+{liar.url}")) as store:
+            status = store.status(root)
+    assert (1, 2, True) == (status.pinned, status.due, status.short)
+    assert ["first", "second"] == [copy.where.rpartition(" ")[2] for copy in status.copies]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lab.kubo import Node
+    from pinfold.store.kubo.proof import Proof
     from store.dags import Block
 
 PASSING = re.compile(r"pinfold-passing/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z/[0-9a-f]{16}")
@@ -231,6 +232,58 @@ def test_passing_pins_end_with_the_day(node: Node, opened: Callable[..., KuboSto
     assert late.freed_blocks >= 31
     assert set() == store.has(cid for cid, _ in blocks)
     assert before == node.pins()
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=-400), timedelta(days=400)])
+def test_wrong_clocks_lose_nothing(node: Node, opened: Callable[..., KuboStore], ahead: timedelta) -> None:
+    """A collection by a wrong clock takes a running session's blocks: its pin says so, and put again it holds."""
+    store, wrong = opened(), opened(ahead)
+    dag = folder(noise(14, 30))
+    with store.session():
+        store.put(dag.blocks)
+        wrong.collect()
+        assert [] == passing(node)
+        with pytest.raises(Incomplete):
+            store.pin(dag.root, "one")
+        store.put(dag.blocks)
+        store.pin(dag.root, "one")
+    assert [Pin(dag.root, "one")] == list(store.pins())
+
+
+@pytest.mark.parametrize("size", [0, 256 * MIB])
+def test_blocks_taken_at_the_last_moment_hang_nothing(
+    node_factory: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Kubo, online, waits for blocks that went between the proof and its own walk: that is noticed and told."""
+    for module, name in (("pins", "STALL"), ("pins", "PATIENCE")):
+        monkeypatch.setattr(f"pinfold.store.kubo.{module}.{name}", 1.0)
+    monkeypatch.setattr("pinfold.store.kubo.keep.NAMED_BYTES", size)
+    online = node_factory(offline=False)
+    old, new = folder(noise(15, 30), fanout=8, threshold=100), folder(noise(15, 40), fanout=8, threshold=100)
+    with closing(KuboStore(Address("kubo", (online.api,)))) as store, store.session():
+        store.put(old.blocks)
+        store.pin(old.root, "a/b/c/d/1")
+        store.put(new.blocks)
+        prove = store._keeper._prove
+
+        def meddled(root: CID, base: CID | None) -> Proof:
+            monkeypatch.undo()
+            monkeypatch.setattr("pinfold.store.kubo.pins.STALL", 1.0)
+            monkeypatch.setattr("pinfold.store.kubo.pins.PATIENCE", 1.0)
+            monkeypatch.setattr("pinfold.store.kubo.keep.NAMED_BYTES", size)
+            proof = prove(root, base)
+            for cid, name in online.pins().items():
+                if name.startswith("pinfold-passing"):
+                    online.rpc("pin/rm", arg=str(CID.dag_pb(CID.parse(cid).digest)))
+            online.gc()
+            return proof
+
+        monkeypatch.setattr(store._keeper, "_prove", meddled)
+        with pytest.raises(Incomplete):
+            store.pin(new.root, "a/b/c/d/2")
+        assert ["a/b/c/d/1"] == [pin.name for pin in store.pins()]
+        store.put(new.blocks)
+        store.pin(new.root, "a/b/c/d/2")
 
 
 def test_a_session_without_a_pin_leaves_nothing(node: Node, store: KuboStore) -> None:

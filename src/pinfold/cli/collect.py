@@ -39,8 +39,7 @@ def gc(call: Call, dry_run: bool) -> int:
 def collect(call: Call, store: Store, *, dry_run: bool) -> Collected:
     """Let a store collect its garbage.  Raises UsageError for one that cannot."""
     from pinfold.cli import progress  # noqa: PLC0415
-    from pinfold.errors import Damaged, Refused, UsageError  # noqa: PLC0415
-    from pinfold.reading import DAMAGE  # noqa: PLC0415
+    from pinfold.errors import Corrupt, Damaged, Malformed, Missing, Refused, UsageError  # noqa: PLC0415
     from pinfold.store import Collects, power  # noqa: PLC0415
 
     collects = power(store, Collects)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
@@ -55,7 +54,7 @@ def collect(call: Call, store: Store, *, dry_run: bool) -> Collected:
         try:
             return collects.collect(dry_run=dry_run, progress=so_far)
         except Refused as error:
-            if isinstance(error.__cause__, DAMAGE):
+            if isinstance(error.__cause__, Missing | Corrupt | Malformed):
                 raise Damaged(str(error)) from error  # it is not the caller who is refused
             raise
 

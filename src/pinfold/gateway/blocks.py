@@ -1,5 +1,8 @@
 """Where answers take their blocks from: the store, and for stores far away some blocks ahead.
 
+Of a store that is near nothing is fetched ahead: with one, two or four threads doing so CARs of 1 MiB blocks came no
+faster through the server on two cores, and those of 4 KiB blocks at half the speed.
+
 One `Supply` belongs to the gateway, one `Blocks` to each answer.  What answers hold of blocks that nobody has
 asked for yet is bounded over all of them, so that many slow readers cannot fill the memory.
 """

@@ -70,7 +70,12 @@ class PinningService:
         address = _checked(options)
         self._database = Database(folder)
         self._lock = _only_one(folder, self._database)
-        self._delegates = options.delegates or (f"{address}/p2p/{peer.identity(self._database)}",)
+        try:
+            self._delegates = options.delegates or (f"{address}/p2p/{peer.identity(self._database)}",)
+        except BaseException:
+            self._database.close()
+            os.close(self._lock)
+            raise
         self.tokens = Tokens(self._database, clock)
         self._requests = Requests(self._database, most=options.most, clock=clock)
         keeper = Keeper(store, self._requests, Holdings(self._database))

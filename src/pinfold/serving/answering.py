@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pinfold.serving.asking import Gone
-from pinfold.serving.limits import PIECE
+from pinfold.serving.limits import LARGE_PIECE, PIECE, PROVEN, QUICKLY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -43,6 +44,7 @@ class Answer:
         self._receive = receive
         self._stall = stall
         self.sent = 0
+        self._small_until = PROVEN
         self.status = 0
 
     async def whole(self, request: Request, response: Response, body: bytes) -> None:
@@ -67,17 +69,17 @@ class Answer:
             await self._piece(b"", more=False)
             return
         length = _length(response.headers)
-        piece = await threads.run(pieces.take)  # before the head goes out: an early error gets its own status
-        if length is not None and len(piece) > length:
-            raise ValueError(f"the door promised {length} bytes and began with {len(piece)}")
+        taken = await threads.run(pieces.take)  # before the head goes out: an early error gets its own status
+        if length is not None and sum(map(len, taken)) > length:
+            raise ValueError(f"the door promised {length} bytes and began with more")
         await self._start(response.status, response.headers)
         async with self._watched() as gone:
-            while piece:
-                if length is not None and self.sent + len(piece) > length:
+            while taken:
+                if length is not None and self.sent + sum(map(len, taken)) > length:
                     raise Cut(f"the door made more than the {length} bytes it had promised")
-                await self._slices(piece, gone)
-                piece = b""  # the next may take long: nothing is held meanwhile
-                piece = await threads.run(pieces.take)
+                while taken:
+                    await self._slices(taken.pop(0), gone)  # nothing that was sent is held
+                taken = await threads.run(pieces.take)
             if length is not None and self.sent != length:
                 raise Cut(f"the door made {self.sent} of the {length} bytes it had promised")
             await self._piece(b"", more=False)
@@ -89,18 +91,24 @@ class Answer:
 
     async def _slices(self, body: bytes, gone: asyncio.Task[None]) -> None:
         """Send `body` in small pieces, each when the one before it was taken."""
-        for at in range(0, len(body), PIECE):
+        at = 0
+        while at < len(body):
             if gone.done():
                 raise Gone
-            await self._piece(body if len(body) <= PIECE else body[at : at + PIECE], more=True)
+            size = PIECE if self.sent < self._small_until else LARGE_PIECE
+            await self._piece(body if at == 0 and len(body) <= size else body[at : at + size], more=True)
+            at += size
 
     async def _piece(self, piece: bytes, *, more: bool) -> None:
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._stall):
                 await self._send({"type": "http.response.body", "body": piece, "more_body": more})
         except TimeoutError:
             raise Cut(f"the client took nothing for {self._stall:g} seconds") from None
         self.sent += len(piece)
+        if time.monotonic() - began > QUICKLY:
+            self._small_until = self.sent + PROVEN
 
     @contextlib.asynccontextmanager
     async def _watched(self) -> AsyncIterator[asyncio.Task[None]]:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Final
 from pinfold.errors import Malformed
 from pinfold.ipld import SeenMarks, dagpb
 from pinfold.ipld.cid import DAG_PB, IDENTITY, RAW
+from pinfold.store.copies import at_once
 from pinfold.store.crew import Crew
-from pinfold.store.layers import power
-from pinfold.store.seam import Far
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,13 +39,13 @@ def ahead(store: Store, get: Get | None = None, *, leaves: bool = False) -> Iter
 
     `get`: how to fetch a block, `store.get` by default; `leaves`: the walk asks for raw blocks, too.
     """
-    far = power(store, Far)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
-    if far is None:
+    many = at_once(store)
+    if many == 1:
         yield get or store.get
         return
-    crew = Crew(far.at_once, "pinfold-ahead")
+    crew = Crew(many, "pinfold-ahead")
     try:
-        yield _Ahead(get or store.get, crew, far.at_once, leaves=leaves).get
+        yield _Ahead(get or store.get, crew, many, leaves=leaves).get
     finally:
         crew.close()
 

@@ -146,7 +146,7 @@ class ClusterStore:
         if status.short:
             self._warn(status)
         if replaced is not None:
-            self._pinning.drop([replaced.cid])
+            self._replace(replaced)
         self._let_go(passing)
         return status
 
@@ -229,6 +229,13 @@ class ClusterStore:
     def _warn(self, status: PinStatus) -> None:
         line = f"{status.root} is on {status.pinned} of {status.due} peers of {self._name}: {_reasons(status)}"
         self.warnings.append(line)
+
+    def _replace(self, old: Allocation) -> None:
+        """Drop a pin that another took the place of.  Whoever may not unpin leaves it to those who may."""
+        try:
+            self._pinning.drop([old.cid])
+        except Refused as error:
+            self.warnings.append(f"{self._name} keeps {old.name}, which was replaced: {error}")
 
     def _let_go(self, passing: Iterable[CID]) -> None:
         """Drop passing pins.  Those that cannot be dropped end by themselves."""

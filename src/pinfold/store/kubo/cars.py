@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pinfold.store.seam import Block
 
-BATCH_BYTES: Final = 32 << 20
+BATCH_BYTES: Final = 16 << 20
 # The listing of so many stays one block: 106 bytes each, below the 262144 at which folders are sharded.
 BATCH_BLOCKS: Final = 2048
 # Kubo asks to be told before it takes more (bitswap moves no block beyond this).

@@ -64,7 +64,8 @@ class Collection:
     def _is_old(self, name: str) -> bool:
         try:
             started = datetime.fromisoformat(name.split("/")[1])
-            return self._clock.now() - started > PASSING_AGE
+            # One from tomorrow was dated by a wrong clock, here or there: the final pin finds what it held missing.
+            return abs(self._clock.now() - started) > PASSING_AGE
         except (ValueError, TypeError):
             return False  # no name of ours
 

@@ -13,7 +13,7 @@ from pinfold.store.kubo.proof import Proof
 from pinfold.store.kubo.rpc import NotHere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import ThreadPoolExecutor
 
     from pinfold.store.kubo.memory import Memory
@@ -31,9 +31,11 @@ class Keeper:
         presence: Presence,
         memory: Memory,
         get: Callable[[CID], bytes],
+        passing: Callable[[], Iterable[CID]],
         pool: ThreadPoolExecutor,
     ) -> None:
-        """`get` reads a checked block."""
+        """`get` reads a checked block; `passing` tells the passing pins of this store's sessions."""
+        self._passing = passing
         self._where = where
         self._pins = pins
         self._presence = presence
@@ -44,15 +46,21 @@ class Keeper:
     def keep(self, root: CID, name: str, replaces: CID | None) -> None:
         """Pin `root`, see KuboStore.pin.  Raises Incomplete, Corrupt, Refused, Unavailable."""
         own = self._pins.all()
+        if not own.keys() >= set(self._passing()):
+            self._memory.forget_all()  # somebody dropped the pins by which we know what is there
         bases = _bases(root, name, replaces, own)
-        proof = self._prove(root, bases[0] if bases else None)
+        base = bases[0] if bases else None
+        proof = self._prove(root, base)
         try:
             if root not in own:
                 self._pin(root, name, proof.size, [base for base in bases if own[base] == KEPT])
             self._name(root, name)
-        except NotHere as error:
-            self._prove(root, None)  # which tells what is missing
-            raise Unavailable(f"{self._where} lost blocks while {root} was pinned: {error}") from error
+        except (NotHere, Unavailable) as error:
+            self._memory.forget_all()
+            self._prove(root, base)  # which tells what is missing
+            if isinstance(error, NotHere):
+                self._prove(root, None)  # below the base, then
+            raise Unavailable(f"{self._where} did not pin {root}: {error}") from error
         self._look_back(root, proof)
 
     def _prove(self, root: CID, base: CID | None) -> Proof:

@@ -84,6 +84,12 @@ class Memory:
                 self._known.pop(digest, None)
                 self._unheld.discard(digest)
 
+    def forget_all(self) -> None:
+        """Nothing that was known can be relied on."""
+        with self._lock:
+            self._known.clear()
+            self._unheld.clear()
+
     def unheld(self, least: int = 1, most: int = 1 << 30) -> list[bytes]:
         """At most `most` blocks that were seen and are not held; none where there are fewer than `least`."""
         with self._lock:

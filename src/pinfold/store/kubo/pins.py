@@ -11,11 +11,12 @@ Crash rule: a root is pinned before it is named, and loses its name before its p
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pinfold.errors import Unavailable
 from pinfold.ipld.cid import CID, DAG_PB, RAW, SHA2_256
-from pinfold.store.kubo.rpc import PATIENCE, Denied, NotPinned, cid_of, fields
+from pinfold.store.kubo.rpc import PATIENCE, Denied, NotHere, NotPinned, cid_of, fields
 from pinfold.store.seam import Pin
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ PASSING: Final = "pinfold-passing/"
 KEPT: Final = "pinfold"
 # What Kubo walks in a tenth of a second when it is warm, and in a few when it is not.
 NAMED_BYTES: Final = 256 << 20
+# Seconds in which a walk meets no further block: it waits for one to come from the network.
+STALL: Final = 60.0
 _TOGETHER: Final = 100
 _ATTEMPTS: Final = 5
 
@@ -74,9 +77,14 @@ class Pins:
     def add(self, root: CID, name: str) -> None:
         """Pin `root` under a name of its own; Kubo reads everything below it.  Raises NotHere, Unavailable."""
         query = [("arg", str(root)), ("name", name), ("progress", "true")]
-        pinned = False
+        pinned, since = False, time.monotonic()
+        met: object = 0
         for line in self._rpc.lines("pin/add", query, timeout=PATIENCE, within=1e9):
             pinned = pinned or bool(line.get("Pins"))
+            if line.get("Progress") != met:
+                met, since = line.get("Progress"), time.monotonic()
+            elif time.monotonic() > since + STALL:
+                raise NotHere(f"{self._rpc.url} waits for a block that it does not hold")
         if not pinned:
             raise Unavailable(f"{self._rpc.url} broke off in the middle of an answer (pin/add)")
 

@@ -64,8 +64,10 @@ class KuboStore:
         self._memory = Memory()
         self._pins = Pins(self._rpc)
         self._presence = Presence(self._rpc, self._memory, self._pool)
-        self._keeper = Keeper(self._name, self._pins, self._presence, self._memory, self.get, self._pool)
         self._upload = Upload(self._rpc, self._memory, self._presence, self._clock)
+        self._keeper = Keeper(
+            self._name, self._pins, self._presence, self._memory, self.get, self._upload.passing, self._pool
+        )
         self._checked = self._failed = False
         self.warnings: list[str] = []
 

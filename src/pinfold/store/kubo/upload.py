@@ -11,6 +11,8 @@ Crash rule: what is imported without its final pin is garbage that the next run 
 from __future__ import annotations
 
 import secrets
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +25,7 @@ from pinfold.store.kubo.rpc import PATIENCE, NotHere, cid_of, failure, fields, w
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from pinfold.clock import Clock
     from pinfold.ipld.cid import CID
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 # So many blocks that were only seen are pinned together.
 SEEN_AT_ONCE: Final = 512
 _ATTEMPTS: Final = 3
+# While Kubo writes and pins one batch, the next is on its way.
+_IMPORTS: Final = 2
 _ADD: Final = (
     ("pin", "true"),
     ("cid-version", "1"),
@@ -56,7 +61,6 @@ class Upload:
         self._lock = Lock()
         self._passing: list[CID] = []
 
-    @property
     def passing(self) -> list[CID]:
         """The listings pinned in passing so far."""
         with self._lock:
@@ -70,7 +74,14 @@ class Upload:
 
     def put(self, blocks: Iterable[Block]) -> int:
         """Store blocks, return how many bytes were new.  Raises Full, Refused, Unavailable."""
-        return sum(self._batch(batch) for batch in cars.gathered(blocks, self._rpc.url))
+        new = 0
+        under_way: deque[Future[int]] = deque()
+        with ThreadPoolExecutor(_IMPORTS, thread_name_prefix="pinfold-import") as pool:
+            for batch in cars.gathered(blocks, self._rpc.url):
+                if len(under_way) == _IMPORTS:
+                    new += under_way.popleft().result()
+                under_way.append(pool.submit(self._batch, batch))
+            return new + sum(one.result() for one in under_way)
 
     def _batch(self, batch: dict[bytes, bytes]) -> int:
         fresh = {digest: block for digest, block in batch.items() if self._memory.of(digest) is not Known.HELD}
