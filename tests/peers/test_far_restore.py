@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,9 +190,7 @@ def test_a_bad_gateway_beside_a_good_one(
 def test_a_liar_that_is_honest_at_first(holder: Node, tree: Path, root: str, empty: Empty, tmp_path: Path) -> None:
     """A gateway alone that sends one data block wrong costs what was to come from it; the rest is as it was."""
     with LyingGateway(truth=holder.gateway) as liar:
-        block = max(
-            holder.run("ls", f"/ipfs/{root}/blocks").decode().splitlines(), key=lambda line: int(line.split()[1])
-        )
+        block = max(_listed(holder, root), key=lambda line: int(line.split()[1]))
         liar.lie(block.split()[0], says(b"other bytes"))
         done = empty(liar.url).run("restore", root, tmp_path / "out")
         assert 4 == done.code, done
@@ -235,6 +235,26 @@ def test_the_only_gateway_goes_and_comes_back(
         _, err = process.communicate(timeout=120)
         assert 0 == process.returncode, err
     assert listing(tree) == listing(tmp_path / "out")
+
+
+def test_an_interrupt_is_heeded_while_a_gateway_is_silent(
+    holder: Node, root: str, empty: Empty, tmp_path: Path
+) -> None:
+    """With every data block awaited from a gateway that says nothing, Ctrl-C ends the restore at once."""
+    with LyingGateway(truth=holder.gateway) as liar:
+        largest = [line.split()[0] for line in _listed(holder, root) if int(line.split()[1]) > 300_000]
+        liar.lie(f"GET /ipfs/({'|'.join(largest)})", never())
+        process = empty(liar.url).start("restore", root, tmp_path / "out")
+        wait_until(lambda: any(cid in asked for asked in liar.asked[-100:] for cid in largest), what="one is asked for")
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert (130, 1) == (process.returncode, err.count("\n")), err
+        assert time.monotonic() - began < 10
+
+
+def _listed(holder: Node, root: str) -> list[str]:
+    return holder.run("ls", f"/ipfs/{root}/blocks").decode().splitlines()
 
 
 def _some_came(proxy: Proxy) -> None:

@@ -5,6 +5,7 @@ It ends with 0, or 9 when a second signal made it hurry; with how many answers w
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -153,4 +154,4 @@ async def main() -> int:
     return 9 if stopped.forced else 0
 
 
-sys.exit(asyncio.run(main()))
+os._exit(asyncio.run(main()))  # as `pinfold serve` does

@@ -257,6 +257,25 @@ def test_redirects_lead_nowhere_private(liar: LyingGateway, location: str) -> No
         store.get(NAME)
 
 
+def test_no_redirect_leaves_tls(liar: LyingGateway) -> None:
+    """From https there is no way to http, not even on the same host; to https there is."""
+    with closing(host.Host("https://127.0.0.1:1", authorization=None, ca_file=None, connections=1)) as made:
+        with pytest.raises(Refused, match="from https to http"):
+            made._followed(made._client, "/ipfs/x", f"{liar.url}/ipfs/x")
+        client, path, query = made._followed(made._client, "/ipfs/x", "/other%20way?format=raw")
+        assert (made._client, "/other way", [("format", "raw")]) == (client, path, query)
+
+
+def test_redirects_lead_to_few_servers(liar: LyingGateway) -> None:
+    """A gateway that redirects to ever other servers is refused before it costs much."""
+    ports = iter(range(1, 100))
+    with closing(host.Host(liar.url, authorization=None, ca_file=None, connections=1)) as made:
+        with pytest.raises(Refused, match="too many servers"):
+            for port in ports:
+                made._followed(made._client, "/ipfs/x", f"http://127.0.0.1:{port}/ipfs/x")
+        assert next(ports) < 20
+
+
 def test_a_token_goes_to_its_gateway_and_nowhere_else(liar: LyingGateway) -> None:
     """The gateway is sent the token; who it redirects to is not."""
     with Liar() as other:

@@ -97,10 +97,10 @@ def put_and_fail(store: KuboStore, blocks: Iterable[Block]) -> None:
 
 
 def test_blocks_go_in_cars_and_never_one_by_one(proxy: Proxy, store: KuboStore) -> None:
-    """70 MiB take three imports, however many blocks they are, and are not asked for block by block again."""
+    """70 MiB take five imports, however many blocks they are, and are not asked for block by block again."""
     with store.session():
         assert 70 * MIB == store.put(blocks_of(1, 70))
-        assert proxy.counts.requests["/api/v0/dag/import"] == 3
+        assert proxy.counts.requests["/api/v0/dag/import"] == 5
         watch = Watch(proxy)
         assert store.put(blocks_of(1, 70)) == 0
         assert [] == watch.calls

@@ -27,6 +27,7 @@ TABLE: Final = {
     "import": ("pinfold.cli.transfer:load", "take the snapshots of a CAR file in"),
     "key": ("pinfold.cli.key:key", "who may open the repository, and who may sign"),
     "serve": ("pinfold.cli.serve:serve", "serve the store over HTTP: gateway, pinning service, metrics"),
+    "token": ("pinfold.cli.token:token", "who may use the pinning service"),
     "completion": ("pinfold.cli.completion:completion", "print a script that completes words in your shell"),
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -93,7 +94,18 @@ def serve(call: Call, **options: Any) -> int:  # noqa: ANN401  # as click gives 
 
     stopped = serving.run(settings, doors, places, limits, log, ready)
     log.say("info" if not stopped.cut else "warning", "stopped", cut=stopped.cut)
-    return 0 if stopped.forced is None else 128 + stopped.forced
+    _leave(0 if stopped.forced is None else 128 + stopped.forced)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without Python's own end, when everything is closed and written.
+
+    granian's threads may outlive its server by a moment, and doors that hang outlive all patience: when the interpreter
+    ended beneath them, 2 of 12 servers that were stopped under load ended in SIGABRT.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _uninstalled(error: ModuleNotFoundError) -> Exception:

@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import socket
 import time
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
@@ -66,6 +67,7 @@ class Host:
         self._ca_file = ca_file
         self._connections = connections
         self._client = Client(url, authorization=authorization, ca_file=ca_file, connections=connections)
+        self._lock = Lock()
         self._others: dict[str, Client] = {}
         self._heads = True
 
@@ -138,12 +140,13 @@ class Host:
         own = urlsplit(self.url)
         if origin == f"{own.scheme}://{own.netloc}" and not own.path:
             return self._client
-        if origin not in self._others:
-            if len(self._others) >= _MOST_ORIGINS:
-                raise Refused(f"{self.url} redirects to too many servers")
-            # No token for strangers.
-            self._others[origin] = Client(origin, ca_file=self._ca_file, connections=self._connections)
-        return self._others[origin]
+        with self._lock:
+            if origin not in self._others:
+                if len(self._others) >= _MOST_ORIGINS:
+                    raise Refused(f"{self.url} redirects to too many servers")
+                # No token for strangers.
+                self._others[origin] = Client(origin, ca_file=self._ca_file, connections=self._connections)
+            return self._others[origin]
 
     def _body(self, cid: CID, answer: Answer, stopped: Callable[[], bool]) -> bytes:
         told = answer.header("Content-Length")

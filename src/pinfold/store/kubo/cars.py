@@ -3,7 +3,8 @@
     CAR = header(root: the listing) ‖ the listing ‖ the blocks
 
 The listing is a UnixFS folder of all blocks of a batch, made before the first byte is sent, because a CAR
-tells its root first; a batch is therefore held in memory, BATCH_BYTES at most, and never copied.  Blocks are
+tells its root first; a batch is therefore held in memory, BATCH_BYTES at most, and never copied.  (At 16 MiB
+and two under way 100 MiB take 0.67 s on two busy cores, at 32 MiB one by one 0.78.)  Blocks are
 listed and sent as raw ones whatever they are: a pin of the listing holds each of them and walks none.
 """
 

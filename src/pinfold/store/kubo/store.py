@@ -102,7 +102,7 @@ class KuboStore:
                     self._let_go(passing, "passing pins stay until the next `pinfold gc`", name_last=True)
 
     def put(self, blocks: Iterable[Block]) -> int:
-        """Store blocks, in CARs of at most 32 MiB.  Raises Full, Refused, Unavailable."""
+        """Store blocks, in CARs of at most 16 MiB, two at a time.  Raises Full, Refused, Unavailable."""
         self._check_version()
         return self._upload.put(blocks)
 
