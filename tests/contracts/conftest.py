@@ -117,10 +117,10 @@ def far(text: str) -> Address:
     return found
 
 
-@pytest.fixture(params=["memory", "folder", "mirror"])
+@pytest.fixture(params=["memory", "folder", "mirror", pytest.param("kubo", marks=pytest.mark.slow)])
 def collecting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store that collects garbage, empty but for one small pin."""
-    made = STORES[request.param](tmp_path)
+    made = request.getfixturevalue("kubo_store") if request.param == "kubo" else STORES[request.param](tmp_path)
     hold(made)
     yield made
     made.close()

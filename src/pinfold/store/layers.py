@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -163,7 +164,7 @@ class Retry(Layer):
         *,
         attempts: int = 6,
         first: float = 0.5,
-        batch: int = 32 << 20,
+        batch: int = 16 << 20,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -187,13 +188,16 @@ class Retry(Layer):
     def put(self, blocks: Iterable[Block]) -> int:
         """Put in batches, each tried again as a whole: put is idempotent.
 
-        What an attempt stored before it broke off does not count as new.
+        The next batch is gathered while one is under way, so that a slow store does not stop whoever makes the
+        blocks.  What an attempt stored before it broke off does not count as new.
         """
         new = 0
-        with self._store.session():
+        under_way: Future[int] | None = None
+        with self._store.session(), ThreadPoolExecutor(1, thread_name_prefix="pinfold-put") as pool:
             for batch in _batches(blocks, self._batch):
-                new += self._again(lambda batch=batch: self._store.put(batch))  # type: ignore[misc]
-        return new
+                new += under_way.result() if under_way is not None else 0
+                under_way = pool.submit(self._again, lambda batch=batch: self._store.put(batch))
+            return new + (under_way.result() if under_way is not None else 0)
 
     def get(self, cid: CID) -> bytes:
         """Get, tried again."""
