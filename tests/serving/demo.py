@@ -6,6 +6,7 @@ It ends with 0, or 9 when a second signal made it hurry; with how many answers w
 import asyncio
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from pinfold.serving.own import Readiness, alive, front, reading
 from pinfold.serving.server import TLS, Server, listen
 
 CLOSED: list[str] = []
+LOOPS: list[asyncio.AbstractEventLoop] = []
 LET_GO = threading.Event()
 
 
@@ -84,6 +86,18 @@ def let_go(request: Request) -> Response:
     return text(200, "gone")
 
 
+def storm(request: Request) -> Response:
+    """SIGTERM comes while the pipe that wakes the event loop is full, as many answers at once make it."""
+
+    def fill() -> None:
+        for _ in range(5000):
+            LOOPS[0].call_soon_threadsafe(int)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    LOOPS[0].call_soon_threadsafe(fill)
+    return text(200, request.path)
+
+
 def closed(request: Request) -> Response:
     """How many iterators were closed, and the threads there are."""
     del request
@@ -120,6 +134,7 @@ SETTINGS = json.loads(sys.argv[1])
 
 async def main() -> int:
     """Serve until told to stop."""
+    LOOPS.append(asyncio.get_running_loop())
     limits = Limits(**SETTINGS.get("limits", {}))
     log = Log(as_json=SETTINGS.get("json", True), level=SETTINGS.get("level", "info"))
     log.take_over()
@@ -135,6 +150,7 @@ async def main() -> int:
             Route("/readyz", reading(ready.door), "own", exact=True, own=True),
             Route("/metrics", reading(metrics.door), "own", exact=True, own=True),
             Route("/letgo", let_go, "own", exact=True, own=True),
+            Route("/storm", storm, "own", exact=True, own=True),
             Route("/closed", closed, "own", exact=True, own=True),
             Route("/stream", stream, "stream"),
             Route("/boom", boom, "boom"),

@@ -68,6 +68,27 @@ def test_a_second_signal_hurries(start: Callable[..., Running]) -> None:
         assert (9, "1") == server.ended()
 
 
+def test_a_signal_is_heard_under_load(start: Callable[..., Running]) -> None:
+    """SIGTERM is heard also while the event loop is being woken from all sides, when a byte more finds no room."""
+    server = start(grace=5)
+    with server.wire() as wire:
+        wire.ask("/storm").rest()
+    assert (0, "0") == server.ended()
+
+
+def test_many_leave_while_it_stops(start: Callable[..., Running]) -> None:
+    """A server that is told to stop while 200 clients hang up ends with 0, and at once."""
+    server = start(grace=20)
+    wires = [server.wire(4096).ask("/stream?size=100000000") for _ in range(200)]
+    for one in wires:
+        one.until(b"xxx")
+    for one in wires:
+        one.close()
+    server.signal()
+    assert (0, "0") == server.ended()
+    assert 200 == len(server.log)
+
+
 def test_readiness_goes_first(start: Callable[..., Running]) -> None:
     """While it drains, the server answers everything, but says it is not ready."""
     server = start(drain=1.0)

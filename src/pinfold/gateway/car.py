@@ -95,7 +95,14 @@ def stream(planned: Plan, blocks: Blocks, supply: Supply) -> Iterator[bytes]:
             sent += 1
             if sent > MOST_SECTIONS:
                 raise Malformed("DAG", f"more than {MOST_SECTIONS} blocks in one CAR")
-            parts += [car.section_prefix(cid, len(block)), block]
+            parts.append(car.section_prefix(cid, len(block)))
+            if len(block) >= _PIECE:
+                # Never joined: that would be a second copy behind each slow reader.
+                yield b"".join(parts)
+                yield block
+                parts, size = [], 0
+                continue
+            parts.append(block)
             size += len(block)
             if size >= _PIECE or len(parts) >= _PARTS:
                 yield b"".join(parts)

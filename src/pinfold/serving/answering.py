@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pinfold.serving.asking import Gone
-from pinfold.serving.limits import LARGE_PIECE, PIECE, PROVEN, QUICKLY
+from pinfold.serving.limits import AT_HAND, LARGE_PIECE, PIECE, PROVEN, QUICKLY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -55,7 +55,7 @@ class Answer:
             await self._piece(b"", more=False)
             return
         await self._start(response.status, _sized(response.headers, len(body)))
-        if len(body) <= PIECE:
+        if len(body) <= AT_HAND:
             await self._piece(body, more=False)
             return
         async with self._watched() as gone:

@@ -14,6 +14,8 @@ PIECE: Final = 16 << 10
 LARGE_PIECE: Final = 64 << 10
 QUICKLY: Final = 0.1
 PROVEN: Final = 16 << 20
+# A body that is at hand stays in memory until its last byte is taken, however it is cut: a block goes out in one piece.
+AT_HAND: Final = 2 << 20
 # The head of a request, and what is buffered for one connection.
 HEAD: Final = 64 << 10
 
