@@ -59,6 +59,11 @@ bench: $(BIN)/pinfold ## measure against restic, kopia and borg; the first run b
 	@$(INSTALL) restic kopia borg
 	PATH="$(BIN):$$PINFOLD_COMPONENTS/bin:$$PATH" bench/run $(ARGS)
 
+.PHONY: benchipfs
+benchipfs: $(BIN)/pinfold ## measure with real IPFS nodes and clusters; the first run builds them
+	@$(INSTALL) kubo cluster restic
+	PATH="$(BIN):$$PINFOLD_COMPONENTS/bin:$$PATH" bench/far/run $(ARGS)
+
 # Run after a change of dependencies in pyproject.toml; `make lock ARGS=--upgrade` takes newer versions too. The locks hold
 # for Python 3.11 and newer by markers, and carry hashes and no addresses, so that they work with any index.
 .PHONY: lock
