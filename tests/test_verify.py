@@ -267,7 +267,7 @@ def test_damage_in_one_mirror_is_healed_from_the_other(tmp_path: Path) -> None:
         assert (0, ["lacking lacks 1 blocks that another copy holds"]) == (present.damage_count, present.notes)
         read = here.verify(key=False)
         assert 0 == read.damage_count
-        assert {f"healed 1 blocks in {name} from another copy" for name in ("lacking", bad.name)} == set(read.notes)
+        assert {f"healed 1 block in {name} from another copy" for name in ("lacking", bad.name)} == set(read.notes)
         again = here.verify(key=False)
         assert (0, []) == (again.damage_count, again.notes)
         assert {one, other} == bad.has([one, other]) & lacking.has([one, other])

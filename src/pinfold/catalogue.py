@@ -20,8 +20,8 @@ from pinfold.errors import (
     UsageError,
 )
 from pinfold.ipld import CID
-from pinfold.store import power
-from pinfold.store.seam import Named, Pin
+from pinfold.store import Mirror, power
+from pinfold.store.seam import Fetches, Named, Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "pinfold/"
 _KEYRING: Final = "keyring"
 _SHORTEST: Final = 4
+_BEFORE_A_CID: Final = ("/ipfs/", "ipfs://")
 _NO_LIST: Final = (
     "{} has no list of pins, so it cannot tell which snapshots there are: name one by its whole CID to restore, ls,"
     " find, diff, verify or export it; for all else use a store that keeps the pins"
@@ -59,11 +60,14 @@ class Listed(NamedTuple):
 
 def repositories(store: Store) -> list[str]:
     """The ids of the repositories in a store."""
-    return sorted({pin.name.split("/")[1] for pin in _pins(store, PREFIX) if pin.name.count("/") >= 2})
+    return sorted({pin.name.split("/")[1] for pin in pins(store, PREFIX) if pin.name.count("/") >= 2})
 
 
-def _pins(store: Store, prefix: str) -> Iterator[Pin]:
-    """The pins, or of a store that has no list of any: the snapshots it is asked about, as they would be pinned."""
+def pins(store: Store, prefix: str) -> Iterator[Pin]:
+    """The pins, or of a store that has no list of any: the snapshots it is asked about, as they would be pinned.
+
+    Raises what the store raises, Damaged where such a snapshot cannot be had.
+    """
     lone = power(store, Named)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
     if lone is None:
         yield from store.pins(prefix)
@@ -77,18 +81,36 @@ def _pins(store: Store, prefix: str) -> Iterator[Pin]:
 def the_repository(store: Store) -> str:
     """The id of the only repository.  Raises UsageError when there is none, or several."""
     found = repositories(store)
-    if not found and power(store, Named) is not None:  # type: ignore[type-abstract]
-        raise UsageError(_NO_LIST.format(store.name))
     if not found:
-        raise UsageError(
-            f"{store.name} holds no repository: is this the right place, and its disk mounted? A new one is made with:"
-            f" pinfold init {store.name}"
-        )
+        raise UsageError(_nothing_in(store))
     if len(found) > 1:
         raise UsageError(
-            f"{store.name} holds several repositories: {', '.join(found)}; choose one with --repository-id"
+            f"{store.name} holds several repositories: {_which_where(store, found)}; choose one with --repository-id ID"
+            f" or export PINFOLD_REPOSITORY_ID=ID"
         )
     return found[0]
+
+
+def _nothing_in(store: Store) -> str:
+    if power(store, Named) is not None:  # type: ignore[type-abstract]
+        return _NO_LIST.format(store.name)
+    if power(store, Fetches) is not None:  # type: ignore[type-abstract]
+        return (
+            f"{store.name} is a pinning service, and has pinned no repository under its name; it takes no blocks: make"
+            " it a mirror of a store that it can reach (mirrors in pinfold.toml), or bring what another store has with:"
+            f" pinfold replicate --from REPO --to {store.name}"
+        )
+    return (
+        f"{store.name} holds no repository: is this the right place, and its disk mounted? A new one is made with:"
+        f" pinfold init {store.name}"
+    )
+
+
+def _which_where(store: Store, found: list[str]) -> str:
+    """The ids, of several stores those of each."""
+    if not isinstance(store, Mirror):
+        return ", ".join(found)
+    return "; ".join(f"{one.name} holds {', '.join(repositories(one)) or 'none'}" for one in store.healthy)
 
 
 def newest_keyring(store: Store, repository: str) -> Keyring:
@@ -100,7 +122,7 @@ def newest_keyring(store: Store, repository: str) -> Keyring:
     problems: list[str] = []
     damage: list[str] = []
     made = [one.root for one in listed(store, repository)]
-    alone = [pin.root for pin in _pins(store, f"{PREFIX}{repository}/{_KEYRING}/")]
+    alone = [pin.root for pin in pins(store, f"{PREFIX}{repository}/{_KEYRING}/")]
     for roots in ([*alone, *made[-1:]], made):
         found = [_try(store, root, repository, problems, damage) for root in roots]
         valid = [keyring for keyring in found if keyring is not None]
@@ -145,7 +167,7 @@ def keyring_pin(keyring: Keyring) -> str:
 def listed(store: Store, repository: str, source: str = "") -> list[Listed]:
     """Snapshots by pin name, oldest first; of one source when its id is given."""
     prefix = f"{PREFIX}{repository}/" + (f"{source}/" if source else "")
-    found = (Listed.of(pin) for pin in _pins(store, prefix))
+    found = (Listed.of(pin) for pin in pins(store, prefix))
     return sorted((one for one in found if one), key=lambda one: (one.finished, str(one.root)))
 
 
@@ -216,6 +238,7 @@ def find(store: Store, repository: str | None, text: str, source_id: Callable[[s
     """
     if text.startswith("latest"):
         return _latest(store, repository or the_repository(store), text, source_id)
+    text = bare(text)
     whole = _whole(text)
     if whole is not None and repository is None and not repositories(store):
         return _stranger(store, whole)  # a gateway has no pin list
@@ -242,8 +265,11 @@ def _stranger(store: Store, root: CID) -> Snapshot:
     except (Missing, Malformed) as error:
         if power(store, Named) is None:  # type: ignore[type-abstract]
             raise UsageError(f"no snapshot {root} in {store.name}; see: pinfold snapshots") from error
-        why = f"it lacks block {error.name}" if isinstance(error, Missing) else str(error)
-        raise UsageError(f"no snapshot {root} can be read from {store.name}: {why}") from error
+        if isinstance(error, Missing):
+            raise Damaged(
+                f"snapshot {root} cannot be read from {store.name}: it lacks block {error.name}", [error.name]
+            ) from error
+        raise UsageError(f"snapshot {root} cannot be read from {store.name}: {error}") from error
 
 
 def _latest(store: Store, repository: str, text: str, source_id: Callable[[str], str] | None) -> Snapshot:
@@ -273,6 +299,13 @@ def _latest(store: Store, repository: str, text: str, source_id: Callable[[str],
 def is_cid(text: str) -> bool:
     """Whether a text is a whole CID."""
     return _whole(text) is not None
+
+
+def bare(text: str) -> str:
+    """The CID of an address as browsers show it, /ipfs/CID or ipfs://CID; any other text as it is."""
+    before = next((one for one in _BEFORE_A_CID if text.lower().startswith(one)), "")
+    cid = text[len(before) :].rstrip("/")
+    return cid if before and is_cid(cid) else text
 
 
 def _whole(text: str) -> CID | None:

@@ -17,11 +17,12 @@ from pinfold import catalogue, snapshot
 from pinfold.catalogue import Listed
 from pinfold.errors import Corrupt, Full, Incomplete, KeyFailure, Malformed, Refused, StoreError, Unavailable
 from pinfold.ipld.walk import SeenMarks
+from pinfold.store import MemoryStore
 from pinfold.store.copies import at_once
 from pinfold.store.filling import SourceError, fill, lacking
 from pinfold.store.layers import power
 from pinfold.store.mirror import Mirror
-from pinfold.store.seam import Fetches, Pin
+from pinfold.store.seam import Fetches, Named, Pin
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -118,7 +119,9 @@ class Replication:
     def __init__(self, repository: str, sources: Sequence[Store], *, dry_run: bool = False) -> None:
         """`sources`: what is read; the first that answers is the main store.
 
-        Reads their pin lists.  Raises Unavailable where none answers, Refused where none holds blocks.
+        Reads their pin lists; what has none, as a gateway, gives the snapshots it is asked about and the newest
+        of their keyrings.  Raises Unavailable where none answers, Refused where none holds blocks or there is nothing
+        to go by, and what reading the snapshots of a gateway raises.
         """
         self._repository = repository
         self.dry_run = dry_run
@@ -128,13 +131,20 @@ class Replication:
         self.sources: list[Store] = []
         for one in sources:
             try:
-                lists.append(list(one.pins(self._prefix)))
+                lists.append(list(catalogue.pins(one, self._prefix)))
                 self.sources.append(one)
             except StoreError as error:
                 self.unreachable[one.name] = str(error)
         if not lists:
             raise Unavailable("; ".join(self.unreachable.values()) or "there is no store to read from")
         self._holding = [one for one in self.sources if power(one, Fetches) is None]  # type: ignore[type-abstract]
+        if not any(lists) and power(self.sources[0], Named) is not None:  # type: ignore[type-abstract]
+            raise Refused(
+                f"{self.sources[0].name} has no list of pins, so nobody can tell what there shall be: name the"
+                " snapshot by its whole CID, or as ?root=CID behind the address"
+            )
+        if not any(catalogue.keyring_sequence(pin) >= 0 for pins in lists for pin in pins):
+            self._unpack_keyring(lists)
         self._from = self._reading()
         self._readers = [self._from]
         self._bad: dict[CID, str] = {}
@@ -146,6 +156,18 @@ class Replication:
     def warnings(self) -> list[str]:
         """What happened while blocks were read: what was healed, which source went away."""
         return [line for reader in self._readers for line in reader.warnings]
+
+    def _unpack_keyring(self, lists: list[list[Pin]]) -> None:
+        """A gateway shows no keyring that stands alone: the newest of those in its snapshots is made to."""
+        for number, one in enumerate(self.sources):
+            if lists[number] and power(one, Named) is not None:  # type: ignore[type-abstract]
+                keyring = catalogue.newest_keyring(one, self._repository)
+                alone = MemoryStore("keyring")
+                root = snapshot.write_keyring(keyring, lambda cid, block: _put(alone, cid, block))
+                alone.pin(root, catalogue.keyring_pin(keyring))
+                lists[number] += alone.pins()
+                self._holding.insert(0, alone)
+                return
 
     def _reading(self, target: Store | None = None) -> Mirror:
         """All sources, to be read from the first that has a block good; from the target itself at last."""
@@ -398,6 +420,10 @@ class _Bringing:
         """Believe nothing of what was marked: not all of it may have come over."""
         self._seen = SeenMarks()
         self._marked = set(self._whole)  # nor mark it again
+
+
+def _put(store: Store, cid: CID, block: bytes) -> None:
+    store.put([(cid, block)])
 
 
 def _shortness(status: PinStatus) -> str:

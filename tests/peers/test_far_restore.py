@@ -143,14 +143,14 @@ def test_nothing_is_written_to_a_gateway(holder: Node, root: str, empty: Empty) 
 
 
 def test_what_no_gateway_has(holder: Node, empty: Empty, tmp_path: Path) -> None:
-    """A CID that nobody holds, or that is no snapshot, is told in one line, with what is missing."""
+    """A CID that nobody holds is damage, one that is no snapshot a mistake; one line tells of either."""
     other = holder.run("add", "-Q", input=b"no snapshot").decode().strip()
     nobody = "bafybeiaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    for cid in (other, nobody):
-        done = empty(holder.gateway).run("restore", cid, tmp_path / "out")
-        assert 2 == done.code, done
+    for cid, code in ((other, 2), (nobody, 4)):
+        done = empty(holder.gateway).run("restore", f"/ipfs/{cid}", tmp_path / "out")
+        assert code == done.code, done
         assert 1 == done.err.count("\n"), done
-        assert f"no snapshot {cid} can be read from gateway+{holder.gateway}" in done.err
+        assert f"snapshot {cid} cannot be read from gateway+{holder.gateway}" in done.err
     assert not (tmp_path / "out").exists()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from pinfold.door import BadRequest, Request, Response, text
 from pinfold.errors import Missing, PinfoldError, Unavailable
 from pinfold.serving import Address, App, Limits, Route, Routes
+from pinfold.serving.health import Health
 from pinfold.serving.logs import Log
 from pinfold.serving.metrics import Metrics
 from pinfold.serving.own import Readiness, alive, front, reading
@@ -142,7 +143,7 @@ async def main() -> int:
     app = App(limits, observers)
     metrics = Metrics(lambda: app.running)
     observers.append(metrics.observe)
-    ready = Readiness(check, lambda: app.stopping, seconds=0.2, patience=1.0)
+    ready = Readiness(Health(check, seconds=0.2, patience=1.0), lambda: app.stopping)
     routes = Routes(
         [
             Route("/", reading(front(["pinfold", "demo"])), "own", exact=True, own=True),

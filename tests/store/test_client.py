@@ -87,6 +87,20 @@ def _drip(handler: http.server.BaseHTTPRequestHandler) -> None:
         time.sleep(0.02)
 
 
+def _drip_head(handler: http.server.BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while True:
+        handler.wfile.write(b"x")
+        time.sleep(0.02)
+
+
+def _drip_line(handler: http.server.BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n4;")
+    while True:
+        handler.wfile.write(b"x")
+        time.sleep(0.02)
+
+
 def test_what_is_sent(serving: Callable[[Serve], str]) -> None:
     """Path, query, token and a streamed body arrive as they were given, and connections are used again."""
     seen: list[tuple[str, str, bytes, object]] = []
@@ -147,6 +161,8 @@ def test_the_rules_of_a_kind(serving: Callable[[Serve], str]) -> None:
     [
         (_endless(b"x" * 1000), Refused, "more than the 5000 bytes"),
         (_drip, Unavailable, "too slowly"),
+        (_drip_head, Unavailable, "too slowly"),
+        (_drip_line, Unavailable, "too slowly"),
         (lambda _: time.sleep(2), Unavailable, "does not answer"),
         (lambda handler: handler.wfile.write(b"garbage\r\n\r\n"), Unavailable, "does not answer"),
         (lambda handler: answer(handler, 200, b"short", 1000), Unavailable, "broke off"),

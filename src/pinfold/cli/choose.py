@@ -51,7 +51,7 @@ def among(settings: Settings, texts: Sequence[str]) -> Settings:
     if where is None or far is None or far.kind != "gateway":
         return settings
     known = [root for root in far.options.get("root", "").split(",") if root]
-    named = [text for text in dict.fromkeys(texts) if catalogue.is_cid(text) and text not in known]
+    named = [text for text in dict.fromkeys(map(catalogue.bare, texts)) if catalogue.is_cid(text) and text not in known]
     if not named:
         return settings
     told = f"{far.name}?root={','.join([*known, *named])}"
@@ -68,7 +68,7 @@ def listed(found: Opened | Owned, texts: Sequence[str]) -> list[Listed]:
     if not texts:
         return pinned
     picked: dict[str, Listed] = {}
-    for text in texts:
+    for text in map(catalogue.bare, texts):
         try:
             root = str(snapshot(found, text).root)
         except (*DAMAGE, KeyFailure):

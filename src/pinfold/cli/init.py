@@ -76,7 +76,8 @@ def read_recipients(given: tuple[str, ...], file: str | None) -> list[str]:
         "pinfold init /srv/backups --recipient age1...  # this machine can save, but not read or delete",
         "pinfold init /srv/backups --recipient-file ~/.ssh/id_ed25519.pub --agent web1",
     ],
-    returns="repository, store, keyring (CID), slots (number), agent_key (path or null), padding",
+    returns="repository, store, keyring (CID), slots (number), agent_key (path or null), padding, beside: list of the ids of"
+    " repositories that the store held already",
     exits=(5,),
 )
 @click.argument("repo", required=False)
@@ -127,15 +128,20 @@ def init(
             "slots": len(recipients) + (secret is not None),
             "agent_key": None if made.agent_key is None else str(made.agent_key),
             "padding": not no_padding,
+            "beside": list(made.beside),
         }
     )
     call.out.say(f"repository {made.repository} made in {where}")
     if made.agent_key is not None:
         call.out.say(f"agent key   {made.agent_key}: with it this machine makes snapshots; it opens none")
-    kept = (
-        "the passphrase" if not recipients else "the identities" if secret is None else "the identities or passphrase"
-    )
-    call.out.say(f"keep {kept} in a second place: without it nothing can ever be restored")
+    kept, lost = ("the passphrase", "it") if not recipients else ("the identities", "one of them")
+    kept += " and the passphrase" if recipients and secret is not None else ""
+    call.out.say(f"keep {kept} in a second place: without {lost} nothing can ever be restored")
+    if made.beside:
+        call.out.say(
+            f"{where} already held repository {', '.join(made.beside)}: say which one you mean with"
+            f" export PINFOLD_REPOSITORY_ID={made.repository} or --repository-id {made.repository}"
+        )
     known = call.lasting_settings().repository == where
     call.out.say("next: pinfold backup PATH" + ("" if known else f" -r {shlex.quote(where)}"))
     return 0

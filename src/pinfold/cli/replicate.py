@@ -56,12 +56,17 @@ def replicate(
     The main store is that of --from, else the first that settings name and that answers. Blocks are read from any store
     that has them good. Pins that another store has and the main one has not are told and stay as they are; if they are
     newer than the main store's newest of that source, the main store gets them. Needs no key. Killed, the same command
-    goes on where it stopped. A SNAPSHOT that is named is looked at block by block, pinned or not.
+    goes on where it stopped. A SNAPSHOT that is named is looked at block by block, pinned or not. From a gateway, which
+    has no list of pins, goes what is named so, or behind its address as ?root=CID. The token of a store of --to
+    or --from stands in pinfold.toml, as token_file in [stores."REPO"], with REPO as it is written here; PINFOLD_TOKEN_FILE
+    is for the repository of the settings, or for such a store where that one is a folder or not given.
     """
     from pinfold import wiring  # noqa: PLC0415
     from pinfold.cli import choose  # noqa: PLC0415
     from pinfold.errors import StoreError  # noqa: PLC0415
     from pinfold.replicate import Replication  # noqa: PLC0415
+    from pinfold.store import power  # noqa: PLC0415
+    from pinfold.store.seam import Named  # noqa: PLC0415
 
     if create and to is None:
         raise click.UsageError("--create makes the store of --to; name one")
@@ -72,9 +77,15 @@ def replicate(
             raise UsageError("there is one store only: name another with --to REPO, or with mirrors in pinfold.toml")
         chosen = {one.root for one in choose.listed(found, snapshot)} if snapshot else None
         work = Replication(found.repository, sources, dry_run=dry_run)
+        if target is not None and target.name == work.sources[0].name:
+            raise UsageError(
+                f"{target.name} is the main store itself: name another with --to, or what it is to be brought up to"
+                " with --from"
+            )
         unreachable |= work.unreachable
         reports: list[Report] = []
-        for one in work.sources if target is None else [target]:
+        takes = [one for one in work.sources if power(one, Named) is None]  # type: ignore[type-abstract]
+        for one in takes if target is None else [target]:
             try:
                 reports.append(_bring(call, work, one, chosen))
             except StoreError as error:
@@ -83,8 +94,16 @@ def replicate(
 
 
 def _alone(call: Call, where: str) -> Settings:
-    """Settings for one store, whatever mirrors there are."""
-    return dataclasses.replace(call.settings(repository=where), mirrors=(), min_copies=1, max_copies=None)
+    """Settings for one store, whatever mirrors there are.
+
+    The token at the top of settings is that of their far repository, and not shown to another store.
+    """
+    from pinfold.store import address  # noqa: PLC0415
+
+    own, alone = call.settings(), call.settings(repository=where)
+    is_far = own.repository is not None and address.parse(own.repository) is not None
+    access = own.access if is_far else alone.access
+    return dataclasses.replace(alone, access=access, mirrors=(), min_copies=1, max_copies=None)
 
 
 def _read(stack: contextlib.ExitStack, call: Call, origin: str | None) -> tuple[Opened, list[Store], dict[str, str]]:
@@ -130,7 +149,7 @@ def _tell(
     for line in work.warnings:
         call.out.warn(line)
     for name, why in unreachable.items():
-        call.out.warn(output.without_echo(f"{output.path(name)} is away, and lacks what it lacked before", why))
+        call.out.warn(output.without_echo(f"{output.path(name)} was passed over, and lacks what it lacked before", why))
     return _PARTIAL if unreachable or any(one.failed for one in reports) else 0
 
 

@@ -132,7 +132,7 @@ class CID:
             return cls._version(1, _from_digits(text[1:], _BASE58))
         if text[:1] in {"k", "K"}:
             return cls._version(1, _from_digits(text[1:].lower(), _BASE36))
-        raise Malformed("CID", f"{text[:80]!r} is no CID")
+        raise Malformed("CID", "it begins as no CID does")
 
     @classmethod
     def _version(cls, version: int, data: bytes) -> CID:

@@ -34,6 +34,7 @@ class Log:
     """Writes lines.  `level`: the least that is written; requests are `info`, those about the server itself `debug`."""
 
     def __init__(self, *, as_json: bool, level: str, stream: TextIO | None = None) -> None:
+        self.as_json = as_json
         self._logger: Any = structlog.wrap_logger(
             structlog.PrintLogger(stream or sys.stderr),
             processors=[_timed, _json if as_json else _words],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -15,6 +16,10 @@ OPTIONS: Final[dict[str, frozenset[str]]] = {
     "psa": frozenset({"gateway", "origins", "wait"}),
     "gateway": frozenset({"root"}),
 }
+# HOST:PORT, and a multiaddress with a port.
+_HOST_PORT: Final = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})/?", re.ASCII)
+_MULTIADDRESS: Final = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([\w.:-]+)/tcp/(\d{1,5})(?:/https?)?/?", re.ASCII)
+_KINDS: Final = {"9094": "cluster", "8080": "gateway"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +55,15 @@ class Address:
 
 def parse(text: str) -> Address | None:
     """The far store that `text` names; None where it is a folder.  Raises UsageError, which repeats no secret."""
-    kind, plus, rest = text.partition("+")
-    if "://" not in text or text.startswith("file://"):
+    scheme, colon, rest = text.partition("://")
+    if not colon or scheme == "file":
         return None
+    kind, plus, rest = f"{scheme.lower()}{colon}{rest}".partition("+")
     if not plus or kind not in OPTIONS:
         kinds = ", ".join(f"{one}+https://…" for one in OPTIONS)
-        raise UsageError(f"{text.partition('://')[0]}:// is no kind of store; there are: a folder, {kinds}")
+        raise UsageError(f"{scheme}:// is no kind of store; there are: a folder, {kinds}")
     addresses, _, asked = rest.partition("?")
-    urls = tuple(_url(kind, one.removeprefix(f"{kind}+")) for one in addresses.split(","))
+    urls = tuple(_url(kind, one) for one in addresses.split(","))
     options = dict(parse_qsl(asked, keep_blank_values=True))
     for option in options:
         if option not in OPTIONS[kind]:
@@ -66,7 +72,19 @@ def parse(text: str) -> Address | None:
     return Address(kind, urls, options)
 
 
+def meant(text: str) -> str | None:
+    """The address that somebody probably meant who wrote HOST:PORT or /ip4/…/tcp/PORT; None for anything else."""
+    if (found := _HOST_PORT.fullmatch(text)) is not None:
+        return f"{_KINDS.get(found[1], 'kubo')}+http://{text.rstrip('/')}"
+    if (found := _MULTIADDRESS.fullmatch(text)) is not None:
+        host = f"[{found[2]}]" if found[1] == "ip6" else found[2]
+        return f"{_KINDS.get(found[3], 'kubo')}+http://{host}:{found[3]}"
+    return None
+
+
 def _url(kind: str, url: str) -> str:
+    scheme, colon, rest = url.partition("://")
+    url = scheme.lower().removeprefix(f"{kind}+") + colon + rest
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

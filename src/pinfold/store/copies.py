@@ -97,10 +97,10 @@ class Copies:
         """What is to be told of the copies, a line for each."""
         with self._lock:
             lines = [f"{name}: {why}" for name, why in self._failed.items()]
-            lines += [f"healed {count} blocks in {name} from another copy" for name, count in self._healed.items()]
+            lines += [f"healed {_blocks(count)} in {name} from another copy" for name, count in self._healed.items()]
             for name, count in self._short.items():
                 if count > self._healed[name]:
-                    lines.append(f"{name} lacks {count - self._healed[name]} blocks that another copy holds")
+                    lines.append(f"{name} lacks {_blocks(count - self._healed[name])} that another copy holds")
         return lines
 
     def _heal(self, store: Store, cid: CID, block: bytes) -> None:
@@ -115,3 +115,7 @@ class Copies:
     def _note_failure(self, store: Store, error: StoreError) -> None:
         with self._lock:
             self._failed.setdefault(store.name, str(error))
+
+
+def _blocks(count: int) -> str:
+    return "1 block" if count == 1 else f"{count} blocks"

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pinfold.clock import SystemClock
-from pinfold.errors import Refused, Unavailable
+from pinfold.errors import Refused, StoreError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _LONGEST_WAIT: Final = 60.0
+# Seconds for which nobody needs to be told that somebody waits.
+_UNTOLD: Final = 3.0
+# How often a store is greeted on whose port nobody listens: more likely the address is wrong than the store late.
+_GREETINGS: Final = 3
+
+
+class Unreachable(Unavailable, Refused):
+    """Nothing answers there, nor will it: no such name, no trust in its certificate, no TLS.  Not tried again."""
+
+
+class NobodyListens(Unavailable):
+    """The machine is there, and nobody listens on that port."""
 
 
 class Layer:
@@ -154,8 +166,10 @@ class Counting(Layer):
 class Retry(Layer):
     """Tries again what raised Unavailable: after `first` seconds, then twice that, up to a minute.
 
-    Waits differ by chance, lest many clients come back at once.  A put is tried again with the batch
-    it was at: it takes its blocks in batches of `batch` bytes, which stay in memory meanwhile.
+    Waits differ by chance, lest many clients come back at once.  What is Unreachable is not tried again, and
+    where nobody listens only twice, unless the store answered before: then it may be starting anew.
+    A put is tried again with the batch it was at: it takes its blocks in batches of `batch` bytes, which stay
+    in memory meanwhile.
     """
 
     def __init__(
@@ -167,23 +181,64 @@ class Retry(Layer):
         batch: int = 16 << 20,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
-        """`attempts`: how often in all; `batch`: bytes; `sleep` takes seconds."""
+        """`attempts`: how often in all; `batch`: bytes; `sleep` takes seconds.
+
+        `tell`: takes a line for people when a long wait begins, one for all calls that wait together.
+        """
         super().__init__(store)
         self._attempts = max(attempts, 1)
         self._first = first
         self._batch = batch
         self._clock = clock or SystemClock()
         self._sleep = sleep
+        self._tell = tell
+        self._lock = Lock()
+        self._answered = self._told = False
 
     def _again(self, action: Callable[[], _T]) -> _T:
-        for attempt in range(1, self._attempts):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                return action()
-            except Unavailable:
-                chance = 0.5 + int.from_bytes(self._clock.random(2), "big") / 0x1_0000
-                self._sleep(min(self._first * 2 ** (attempt - 1) * chance, _LONGEST_WAIT))
-        return action()
+                done = action()
+            except Unavailable as error:
+                attempts = self._patience(error)
+                if attempt >= attempts:
+                    self._told = False
+                    raise
+                if attempt == 1:
+                    self._warn(error, attempts)
+            except StoreError:
+                self._heard()
+                raise
+            else:
+                self._heard()
+                return done
+            chance = 0.5 + int.from_bytes(self._clock.random(2), "big") / 0x1_0000
+            self._sleep(min(self._first * 2 ** (attempt - 1) * chance, _LONGEST_WAIT))
+
+    def _patience(self, error: Unavailable) -> int:
+        """How many attempts an error is worth."""
+        if isinstance(error, Unreachable):
+            return 1
+        if isinstance(error, NobodyListens) and not self._answered:
+            return min(self._attempts, _GREETINGS)
+        return self._attempts
+
+    def _heard(self) -> None:
+        """The store answered, if only by saying no."""
+        self._answered, self._told = True, False
+
+    def _warn(self, error: Unavailable, attempts: int) -> None:
+        seconds = sum(min(self._first * 2**step, _LONGEST_WAIT) for step in range(attempts - 1))
+        if self._tell is None or seconds < _UNTOLD:
+            return
+        with self._lock:
+            known, self._told = self._told, True
+        if not known:
+            self._tell(f"{error}; trying again for {int(seconds)} s")
 
     def put(self, blocks: Iterable[Block]) -> int:
         """Put in batches, each tried again as a whole: put is idempotent.

@@ -278,7 +278,8 @@ class Mirror:
                     count, size = fill(root, lambda cid: _from_any([*others, store], cid), store, at_once=many)
                 except SourceError:
                     raise error from None  # nobody has it: whoever wanted it pinned must put it
-                self.warnings.append(f"{store.name} lacked {count} blocks of {root}: {size} bytes copied to it")
+                some = "1 block" if count == 1 else f"{count} blocks"
+                self.warnings.append(f"{store.name} lacked {some} of {root}: {size} bytes copied to it")
                 return store.pin(root, name, replaces=replaces)
 
     def _next(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pinfold.clock import SystemClock
 from pinfold.errors import KeyFailure, PinfoldError, UsageError
-from pinfold.wiring.secrets import find_agent, unlocker, write_agent
+from pinfold.wiring.secrets import AGENT_SUFFIX, find_agent, read_bytes, unlocker, write_agent
 from pinfold.wiring.stores import store
 
 if TYPE_CHECKING:
@@ -73,11 +73,15 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A new repository: its keyring's root, and the agent key file that was written, if one was."""
+    """A new repository: its keyring's root, and the agent key file that was written, if one was.
+
+    `beside`: the repositories that the store held already.
+    """
 
     repository: str
     keyring: CID
     agent_key: Path | None
+    beside: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -91,10 +95,47 @@ def _repository(settings: Settings, where: Store) -> str:
     from pinfold import catalogue  # noqa: PLC0415
 
     if settings.repository_id is None:
-        return catalogue.the_repository(where)
-    if settings.repository_id not in catalogue.repositories(where):
+        found = catalogue.repositories(where)
+        ours = _ours(settings, where, found) if len(found) > 1 else []
+        return ours[0] if len(ours) == 1 else catalogue.the_repository(where)
+    found = catalogue.repositories(where)
+    if not found:
+        catalogue.the_repository(where)  # says why there is none
+    if settings.repository_id not in found:
         raise UsageError(f"{where.name} holds no repository {settings.repository_id}")
     return settings.repository_id
+
+
+def _ours(settings: Settings, where: Store, found: Sequence[str]) -> list[str]:
+    """Those of several repositories that the keys at hand are for: nobody is asked for one."""
+    from pinfold import catalogue  # noqa: PLC0415
+
+    if settings.agent_key is None and (settings.identity or settings.passphrase is not None):
+        return [one for one in found if _opens(settings, catalogue.newest_keyring(where, one))]
+    keys = _agents_of(settings)
+    return [one for one in found if one in keys]
+
+
+def _opens(settings: Settings, keyring: Keyring) -> bool:
+    try:
+        keyring.open(unlocker(settings, keyring, None))
+    except KeyFailure:
+        return False
+    return True
+
+
+def _agents_of(settings: Settings) -> set[str]:
+    """The ids of the repositories that agent keys are of: the key that is given, else all in the usual folder."""
+    from pinfold.seal.keys import AgentKey  # noqa: PLC0415
+
+    given = settings.agent_key
+    found: set[str] = set()
+    for path in settings.config_dir.glob(f"*{AGENT_SUFFIX}") if given is None else [given]:
+        try:
+            found.add(AgentKey.decode(read_bytes(path), str(path)).repository)
+        except PinfoldError:
+            continue  # of the one that is given `find_agent` tells; the others nobody named
+    return found
 
 
 @contextlib.contextmanager
@@ -197,8 +238,10 @@ def init(
 
     With recipients a key for this machine's agent is written, 0600, and everything else forgotten.
     """
-    from pinfold import rekey  # noqa: PLC0415
+    from pinfold import catalogue, rekey  # noqa: PLC0415
     from pinfold.seal import slots  # noqa: PLC0415
+    from pinfold.store import power  # noqa: PLC0415
+    from pinfold.store.seam import Fetches  # noqa: PLC0415
     from pinfold.seal.keyring import Agent, first_keyring  # noqa: PLC0415
     from pinfold.seal.keys import OwnerKey  # noqa: PLC0415
 
@@ -222,9 +265,15 @@ def init(
         written = write_agent(settings, agent_key)
     try:
         with store(settings, create=True) as where:
+            if power(where, Fetches) is not None:  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
+                raise UsageError(
+                    f"{where.name} is a pinning service and takes no blocks: make the repository in a store that the"
+                    " service can reach, and name the service among the mirrors in pinfold.toml"
+                )
+            beside = tuple(catalogue.repositories(where))
             root = rekey.publish(where, keyring)
     except PinfoldError:
         if written is not None:
             written.unlink(missing_ok=True)
         raise
-    return Made(keyring.repository.id, root, written)
+    return Made(keyring.repository.id, root, written, beside)

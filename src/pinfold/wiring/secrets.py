@@ -71,7 +71,7 @@ def passphrase(settings: Settings) -> Secret | None:
 
 
 def authorization(source: SecretSource | None) -> Secret | None:
-    """The header's value that a token stands for: TOKEN, bearer:TOKEN or basic:NAME:PASSWORD."""
+    """The header's value that a token stands for: TOKEN, bearer:TOKEN, basic:NAME:PASSWORD, or that value itself."""
     from base64 import b64encode  # noqa: PLC0415
 
     from pinfold.seal.secret import Secret  # noqa: PLC0415
@@ -79,15 +79,21 @@ def authorization(source: SecretSource | None) -> Secret | None:
     if source is None:
         return None
     token = _secret(source, "token").reveal().strip()
+    scheme, _, value = token.partition(b" ")
+    if scheme.lower() in {b"bearer", b"basic"} and value.strip():
+        return Secret(scheme.capitalize() + b" " + _word(source, value.strip()))
     kind, colon, rest = token.partition(b":")
     if colon and kind.lower() == b"basic":
         if b":" not in rest:
             raise UsageError(f"{source.origin}: after basic: there must be NAME:PASSWORD")
         return Secret(b"Basic " + b64encode(rest))
-    plain = rest if colon and kind.lower() == b"bearer" else token
-    if not plain or not plain.isascii() or any(byte <= 32 or byte == 127 for byte in plain):
+    return Secret(b"Bearer " + _word(source, rest if colon and kind.lower() == b"bearer" else token))
+
+
+def _word(source: SecretSource, token: bytes) -> bytes:
+    if not token or not token.isascii() or any(byte <= 32 or byte == 127 for byte in token):
         raise UsageError(f"{source.origin}: is no token: one word of ASCII, or basic:NAME:PASSWORD")
-    return Secret(b"Bearer " + plain)
+    return token
 
 
 def _secret(source: SecretSource, what: str) -> Secret:

@@ -19,11 +19,15 @@ from pinfold import __version__
 from pinfold.errors import Corrupt, Malformed, Missing, StoreError, UsageError
 from pinfold.ipld import CID
 from pinfold.serving import Address, App, Route, Routes
+from pinfold.serving.health import Health
+from pinfold.serving.logs import shown
 from pinfold.serving.metrics import Metrics
 from pinfold.serving.own import Readiness, alive, front, reading
 from pinfold.serving.server import Server, listen
-from pinfold.store import ReadOnly
+from pinfold.store import PlainFolder, ReadOnly, address
 from pinfold.store.layers import Layer
+from pinfold.wiring.guarding import Guarded
+from pinfold.wiring.stores import place
 from pinfold.wiring.stores import store as opened_store
 
 if TYPE_CHECKING:
@@ -39,6 +43,11 @@ if TYPE_CHECKING:
 
 # A block every store can be asked about, whether it has it or not: the empty one.
 _EMPTY: Final = CID.raw(hashlib.sha256().digest())
+# Clients try again themselves: six attempts held each for 19 seconds.  One more is for a connection that was dropped.
+_ATTEMPTS: Final = 2
+# Seconds for one block: of a node that searches nowhere, and of stores that may have to.
+_NEAR: Final = 10.0
+_SEARCHING: Final = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +119,11 @@ class Watched(Layer):
 class Served:
     """The doors, and what watches over them.
 
-    `check` returns if the store answers, and raises StoreError if not; `store_counts`: counters by name;
-    `pin_counts`: pin requests by status, where there is a pinning service; `words`: what is served, for people.
+    `health`: of the store; `store_counts`: counters by name; `pin_counts`: pin requests by status, where there is a
+    pinning service; `words`: what is served, for people.
     """
 
-    check: Callable[[], None]
+    health: Health
     store_counts: Callable[[], Mapping[str, float]]
     routes: list[Route] = field(default_factory=list)
     pin_counts: Callable[[], Mapping[str, float]] | None = None
@@ -145,7 +154,7 @@ def run(
             stack.callback(one.close)
         urls = [url for one in bound for url in one.urls]
         doors = dataclasses.replace(doors, public_url=doors.public_url or urls[0])
-        made = stack.enter_context(served(settings, doors))
+        made = stack.enter_context(served(settings, doors, lambda reason, cause: _tell(log, reason, cause)))
         app = App(limits, observers := [log.observe])
         metrics = _metrics(app, made)
         observers.append(metrics.observe)
@@ -154,12 +163,25 @@ def run(
         page = Route("/", reading(front(made.front())), "own", exact=True, own=True)
         public = Routes([*made.routes, *own, page, *([] if apart else [figures])])
         server = Server(app, [*((one, public) for one in bound), *((one, Routes([*own, figures])) for one in apart)])
-        return asyncio.run(server.run(lambda: ready(urls, [url for one in apart for url in one.urls])))
+
+        def begin() -> None:
+            ready(urls, [url for one in apart for url in one.urls])
+            made.health.doubt()  # lest it be the first client who finds that the store is not there
+
+        return asyncio.run(server.run(begin))
+
+
+def _tell(log: Log, reason: str, cause: str) -> None:
+    """One line in the log when the store becomes ill, and when it is well again."""
+    if reason:
+        log.say("warning", "not ready", reason=shown(reason), cause=shown(cause))
+    else:
+        log.say("info", "ready again")
 
 
 def _own(app: App, made: Served) -> list[Route]:
     """What a server says about itself at every address."""
-    readiness = Readiness(made.check, lambda: app.stopping)
+    readiness = Readiness(made.health, lambda: app.stopping)
     return [
         Route("/healthz", reading(alive), "own", exact=True, own=True),
         Route("/readyz", reading(readiness.door), "own", exact=True, own=True),
@@ -175,18 +197,25 @@ def _metrics(app: App, made: Served) -> Metrics:
 
 
 @contextlib.contextmanager
-def served(settings: Settings, doors: Doors) -> Iterator[Served]:
-    """The doors over the store of `settings`, until the end of the block.
+def served(settings: Settings, doors: Doors, tell: Callable[[str, str], None]) -> Iterator[Served]:
+    """The doors over the store of `settings`, until the end of the block; `tell`: as Health calls it.
 
     Raises UsageError, ConfigError, StoreError.
     """
     refused = _refused(doors.refuse)
+    where = (place(settings), *settings.mirrors)
+    _check_able(where, doors)
     with contextlib.ExitStack() as stack:
-        watched = Watched(stack.enter_context(opened_store(settings)))
-        made = Served(check=lambda: _answers(watched), store_counts=watched.counts)
+        watched = Watched(below := stack.enter_context(opened_store(settings, attempts=_ATTEMPTS)))
+        if doors.pinning is not None and isinstance(below, PlainFolder):
+            raise _takes_none(where[0])
+        made = Served(health=Health(lambda: _answers(watched), tell), store_counts=watched.counts)
         # A gateway that only reads cannot be made to write, whatever is wrong with it.
         if doors.gateway:
-            made.routes += _gateway(stack, ReadOnly(watched), doors, refused)
+            read: Store = watched
+            if (patience := _patience(where)) is not None:
+                read = stack.enter_context(contextlib.closing(Guarded(watched, made.health, patience)))
+            made.routes += _gateway(stack, ReadOnly(read), doors, refused)
             kind = "blocks, CARs and IPNS records" if doors.trustless_only else "files, folders, blocks and CARs"
             made.words.append(f"/ipfs/CID and /ipns/NAME: an IPFS gateway ({kind})")
         if doors.pinning is not None:
@@ -196,6 +225,35 @@ def served(settings: Settings, doors: Doors) -> Iterator[Served]:
             made.words.append("/pins: an IPFS Pinning Service API 1.0.0, with a token")
         made.words.append("/healthz, /readyz: for whoever watches this server")
         yield made
+
+
+def _check_able(where: tuple[str, ...], doors: Doors) -> None:
+    """Raise UsageError unless one of the stores at these addresses can do what the doors ask of it."""
+    far = [address.parse(one) for one in where]
+    if doors.pinning is not None and all(one is not None and one.kind in {"gateway", "psa"} for one in far):
+        raise _takes_none(where[0])
+    if all(one is not None and one.kind == "psa" and not one.options.get("gateway") for one in far):
+        raise UsageError(
+            f"{where[0]} cannot be served: a pinning service gives no blocks; name its gateway, as"
+            f" {where[0]}{'&' if '?' in where[0] else '?'}gateway=https://HOST"
+        )
+
+
+def _takes_none(where: str) -> UsageError:
+    return UsageError(
+        f"{where} takes no blocks, so --pinning-service has nowhere to keep them: give a folder store, kubo+http://…"
+        " or cluster+http://… as -r"
+    )
+
+
+def _patience(where: tuple[str, ...]) -> float | None:
+    """Seconds that a door waits for a block; None for stores that are all folders, whose answers come or fail."""
+    far = [found for one in where if (found := address.parse(one)) is not None]
+    if not far:
+        return None
+    searching = any(one.kind != "kubo" for one in far)
+    network = max(one.seconds("network", 0) if one.kind == "kubo" else 0.0 for one in far)
+    return max(_SEARCHING if searching else _NEAR, network + _NEAR)
 
 
 def _gateway(stack: contextlib.ExitStack, store: Store, doors: Doors, refused: frozenset[bytes]) -> list[Route]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import PinfoldError, StoreError, UsageError
 from pinfold.wiring.secrets import authorization, read_bytes
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pinfold.store.address import Address
     from pinfold.store.seam import Store
 
+# How often in all a far store is asked that does not answer: a backup waits some 15 seconds for it.
+ATTEMPTS: Final = 6
+
 
 def place(settings: Settings) -> str:
     """The REPO text.  Raises UsageError when none is given."""
@@ -26,15 +29,15 @@ def place(settings: Settings) -> str:
 
 
 @contextlib.contextmanager
-def store(settings: Settings, *, create: bool = False) -> Iterator[Store]:
+def store(settings: Settings, *, create: bool = False, attempts: int = ATTEMPTS) -> Iterator[Store]:
     """The store that REPO names, mirrored where settings say so; closed at the end.
 
     One of several that cannot be opened is left out, which `warnings` of the mirror tell; none is made
-    unless `create`, lest a disk that is not mounted be taken for a new place.
+    unless `create`, lest a disk that is not mounted be taken for a new place.  `attempts`: see `one_store`.
     """
     with contextlib.ExitStack() as stack:
         if not settings.mirrors:
-            single = stack.enter_context(_held(settings, place(settings), create=create))
+            single = stack.enter_context(_held(settings, place(settings), create=create, attempts=attempts))
             yield single
             return
         from pinfold.store import Mirror  # noqa: PLC0415
@@ -43,7 +46,7 @@ def store(settings: Settings, *, create: bool = False) -> Iterator[Store]:
         absent: dict[str, PinfoldError] = {}
         for where in (place(settings), *settings.mirrors):
             try:
-                stores.append(stack.enter_context(_held(settings, where, create=create)))
+                stores.append(stack.enter_context(_held(settings, where, create=create, attempts=attempts)))
             except (StoreError, UsageError) as error:
                 if create:
                     raise
@@ -57,9 +60,9 @@ def store(settings: Settings, *, create: bool = False) -> Iterator[Store]:
 
 
 @contextlib.contextmanager
-def _held(settings: Settings, where: str, *, create: bool) -> Iterator[Store]:
+def _held(settings: Settings, where: str, *, create: bool, attempts: int) -> Iterator[Store]:
     """One store, closed at the end, when what it has to tell is told."""
-    with contextlib.closing(one_store(settings, where, create=create)) as made:
+    with contextlib.closing(one_store(settings, where, create=create, attempts=attempts)) as made:
         try:
             yield made
         finally:
@@ -71,26 +74,36 @@ def _warn(held: object) -> None:
     while (below := getattr(held, "below", None)) is not None:
         held = below
     for line in getattr(held, "warnings", ()):
-        import logging  # noqa: PLC0415  # rarely needed
-
-        logging.getLogger("pinfold").warning("pinfold: %s", line)
+        _say(line)
 
 
-def one_store(settings: Settings, where: str, *, create: bool) -> Store:
-    """The store at one address; a far one tries again by itself.  Raises UsageError, StoreError."""
+def _say(line: str, logger: str = "pinfold") -> None:
+    import logging  # noqa: PLC0415  # rarely needed
+
+    logging.getLogger(logger).warning("pinfold: %s", line)
+
+
+def _waits(line: str) -> None:
+    """Say that a store does not answer, while it is tried again; whoever wants no such lines silences the logger."""
+    _say(line, "pinfold.waiting")
+
+
+def one_store(settings: Settings, where: str, *, create: bool, attempts: int = ATTEMPTS) -> Store:
+    """The store at one address; a far one tries by itself, so often in all.  Raises UsageError, StoreError."""
     from pinfold.store import address  # noqa: PLC0415
 
     far = address.parse(where)
-    return _folder(where, create=create) if far is None else _far(settings, where, far)
+    return _folder(where, create=create) if far is None else _far(settings, where, far, attempts)
 
 
-def _far(settings: Settings, where: str, address: Address) -> Store:
+def _far(settings: Settings, where: str, address: Address, attempts: int) -> Store:
     from pinfold.store import Retry  # noqa: PLC0415
 
     access = settings.access.get(where)
     token = authorization(access.token if access else None)
     ca_file = access.ca_file if access else None
-    return Retry(_kind(address.kind)(address, authorization=token, ca_file=ca_file))
+    made = _kind(address.kind)(address, authorization=token, ca_file=ca_file)
+    return Retry(made, attempts=attempts, tell=_waits)
 
 
 def _kind(kind: str) -> Callable[..., Store]:
@@ -114,9 +127,12 @@ def _kind(kind: str) -> Callable[..., Store]:
 def _folder(where: str, *, create: bool) -> Store:
     from pinfold import snapshot  # noqa: PLC0415
     from pinfold.ipld import CID  # noqa: PLC0415
-    from pinfold.store import FolderStore, PlainFolder  # noqa: PLC0415
+    from pinfold.store import FolderStore, PlainFolder, address  # noqa: PLC0415
 
     path = Path(where.removeprefix("file://"))
+    far = None if path.exists() else address.meant(where)
+    if far is not None:
+        raise UsageError(f"{where} is no folder: was {far} meant? A folder of that name is file://{path.absolute()}")
     if create:
         return FolderStore.create(path)
     if not path.is_dir():

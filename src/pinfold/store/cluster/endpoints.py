@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pinfold.errors import Refused, StoreError, Unavailable
-from pinfold.store.client import Client, parse
+from pinfold.store.client import MAX_JSON, Client, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +91,7 @@ class Endpoints:
 
         def ask(client: Client) -> list[Any]:
             with client.open(method, path, query, accept=_DONE, **how) as answer:
-                return list(answer.lines())
+                return list(answer.lines(MAX_JSON))
 
         return self.attempt(ask)
 

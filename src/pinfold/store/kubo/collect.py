@@ -13,7 +13,7 @@ from pinfold.errors import Malformed, Refused
 from pinfold.ipld.cid import CID, DAG_PB, IDENTITY, RAW, SHA2_256
 from pinfold.ipld.walk import SeenMarks, links
 from pinfold.store.kubo.pins import PASSING
-from pinfold.store.kubo.rpc import PATIENCE, NotHere, cid_of, fields, whole
+from pinfold.store.kubo.rpc import LONGEST, PATIENCE, NotHere, cid_of, fields, whole
 from pinfold.store.seam import Collected
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Collection:
         """How many blocks nothing reaches, and their bytes."""
         count = size = 0
         pending: list[CID] = []
-        for line in self._rpc.lines("refs/local", within=1e9):
+        for line in self._rpc.lines("refs/local", within=LONGEST):
             cid = cid_of(line.get("Ref"), self._rpc.url)
             if cid.hash_code == IDENTITY or not self._marked.add(CID.raw(cid.digest)):
                 continue
@@ -137,7 +137,7 @@ class Collection:
     def _collect(self, total: int, progress: Callable[[int, int], None] | None) -> int:
         """Kubo's own collection; returns how many blocks went."""
         count = 0
-        for line in self._rpc.lines("repo/gc", [("stream-errors", "true")], timeout=PATIENCE, within=1e9):
+        for line in self._rpc.lines("repo/gc", [("stream-errors", "true")], timeout=PATIENCE, within=LONGEST):
             if line.get("Error"):
                 raise Refused(f"{self._rpc.url} stops collecting: {str(line['Error'])[:300]}")
             count += 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pinfold.errors import Unavailable
 from pinfold.ipld.cid import CID, DAG_PB, RAW, SHA2_256
-from pinfold.store.kubo.rpc import PATIENCE, Denied, NotHere, NotPinned, cid_of, fields
+from pinfold.store.kubo.rpc import LONGEST, PATIENCE, Denied, NotHere, NotPinned, cid_of, fields
 from pinfold.store.seam import Pin
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Pins:
         query = [("arg", str(root)), ("name", name), ("progress", "true")]
         pinned, since = False, time.monotonic()
         met: object = 0
-        for line in self._rpc.lines("pin/add", query, timeout=PATIENCE, within=1e9):
+        for line in self._rpc.lines("pin/add", query, timeout=PATIENCE, within=LONGEST):
             pinned = pinned or bool(line.get("Pins"))
             if line.get("Progress") != met:
                 met, since = line.get("Progress"), time.monotonic()

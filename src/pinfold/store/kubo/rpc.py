@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from pinfold.seal.secret import Secret
     from pinfold.store.client import Answer, Query
 
+PORT: Final = 5001
 # As many as may be asked at once, by this store and by whoever reads ahead.
 CONNECTIONS: Final = 64
 # A pin walks what it keeps, and an import is synced before it is answered: minutes, on slow disks.
 PATIENCE: Final = 600.0
+# Whatever a node tells of its progress: so many seconds for one call.
+LONGEST: Final = 86400.0
 SILENCE: Final = 60.0
 # Names on pins came with 0.37.
 _OLDEST: Final = (0, 37)
@@ -64,12 +67,17 @@ class Broken(NotHere):
 class Denied(Refused):
     """The token, or the lack of one, does not allow a call; `call` names it."""
 
-    def __init__(self, where: str, call: str) -> None:
+    def __init__(self, where: str, call: str, *, token: bool, known: bool) -> None:
+        """`token`: whether one was sent; `known`: whether the node took it for another call."""
         self.call = call
-        super().__init__(
-            f"{where} refuses {call}: either the token is unknown there,"
-            f" or /api/v0/{call} is not among its AllowedPaths in API.Authorizations"
-        )
+        right = f"/api/v0/{call} is not among its AllowedPaths in API.Authorizations"
+        if not token:
+            why = 'no token is given; use PINFOLD_TOKEN_FILE, or token_file under [stores."REPO"] in pinfold.toml'
+        elif known:
+            why = f"the token is known there, but {right}"
+        else:
+            why = f"either the token is unknown there, or {right}"
+        super().__init__(f"{where} refuses {call}: {why}")
 
 
 class Rpc:
@@ -78,6 +86,8 @@ class Rpc:
     def __init__(self, url: str, *, authorization: Secret | None = None, ca_file: Path | None = None) -> None:
         """`authorization`: the value of that header."""
         self.url = url
+        self._token = authorization is not None
+        self._known = False
         self._client = Client(
             url,
             authorization=authorization,
@@ -85,6 +95,7 @@ class Rpc:
             timeout=SILENCE,
             connections=CONNECTIONS,
             failure=lambda status, text: failure(url, status, text),
+            usual_port=PORT,
         )
 
     def json(self, call: str, query: Query = (), **how: Any) -> Any:  # noqa: ANN401  # JSON is anything
@@ -136,7 +147,8 @@ class Rpc:
         try:
             yield
         except _Forbidden as error:
-            raise Denied(self.url, call) from error
+            raise Denied(self.url, call, token=self._token, known=self._known) from error
+        self._known = True
 
 
 class _Forbidden(StoreError):

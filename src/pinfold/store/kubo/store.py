@@ -16,7 +16,7 @@ from pinfold.store.kubo.keep import Keeper
 from pinfold.store.kubo.memory import Memory
 from pinfold.store.kubo.pins import Pins
 from pinfold.store.kubo.presence import Presence
-from pinfold.store.kubo.rpc import Broken, NotHere, Rpc, fields, whole
+from pinfold.store.kubo.rpc import CONNECTIONS, LONGEST, Broken, Denied, NotHere, Rpc, fields, whole
 from pinfold.store.kubo.upload import SEEN_AT_ONCE, Upload
 from pinfold.store.seam import CopyStatus, PinState, PinStatus, Usage
 
@@ -59,7 +59,7 @@ class KuboStore:
         self._clock = clock or SystemClock()
         self._rpc = Rpc(address.urls[0], authorization=authorization, ca_file=ca_file)
         gateway = address.options.get("gateway")
-        self._gateway = Client(gateway, ca_file=ca_file) if gateway else None
+        self._gateway = Client(gateway, ca_file=ca_file, connections=CONNECTIONS) if gateway else None
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="pinfold-kubo")
         self._memory = Memory()
         self._pins = Pins(self._rpc)
@@ -171,7 +171,7 @@ class KuboStore:
     def check(self, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[str, str]]:
         """Let the node hash every block it holds, and yield those that are damaged."""
         total = whole(fields(self._rpc.json("repo/stat"), self._name).get("NumObjects"), self._name)
-        for line in self._rpc.lines("repo/verify", within=1e9):
+        for line in self._rpc.lines("repo/verify", within=LONGEST):
             done, told = line.get("Progress"), line.get("Msg")
             found = _CORRUPT.match(told) if isinstance(told, str) else None
             if found is not None:
@@ -237,9 +237,11 @@ class KuboStore:
             return None
 
     def _let_go(self, roots: list[CID], otherwise: str, *, name_last: bool = False) -> None:
-        """Drop pins that nobody needs; a token that may not leaves them to whoever may."""
+        """Drop pins that nobody needs; a token that may not, as an agent's need not, leaves them to whoever may."""
         try:
             self._pins.remove(roots, name_last=name_last)
+        except Denied:
+            return
         except StoreError as error:
             line = f"{otherwise}: {error}"
             if line not in self.warnings:

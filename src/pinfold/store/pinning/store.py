@@ -9,6 +9,7 @@ pin too many, never one too few.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
@@ -40,6 +41,8 @@ _FIRST_POLL: Final = 0.1
 _LONGEST_POLL: Final = 5.0
 _LONGEST_LAG: Final = 10.0
 _DELEGATES_TOLD: Final = 2
+_OURS: Final = "pinfold/"
+_TOLD_OF_A_NAME: Final = 60
 _STATES: Final = {
     records.QUEUED: PinState.PINNING,
     records.PINNING: PinState.PINNING,
@@ -187,7 +190,12 @@ class PinningStore:
         found = _sorted(self._api.about([root]))
         if not found:
             return PinStatus(root, (CopyStatus(self._name, PinState.ABSENT),))
-        return PinStatus(root, (self._copy(found[0], prove=False),))
+        copy = self._copy(found[0], prove=False)
+        if copy.state is PinState.PINNED and not any(one.name.startswith(_OURS) for one in found):
+            # Kept it is; but a restore from here finds snapshots by their names.
+            also = f"under another name, {found[0].name[:_TOLD_OF_A_NAME]!r}: pinfold replicate pins it under its own"
+            copy = dataclasses.replace(copy, detail="; ".join(part for part in (also, copy.detail) if part))
+        return PinStatus(root, (copy,))
 
     def usage(self) -> Usage:
         """Nothing that is known."""
