@@ -264,7 +264,7 @@ def test_damage_in_one_mirror_is_healed_from_the_other(tmp_path: Path) -> None:
         spoil(bad, tmp_path / "store", one)
         del blocks_of(lacking)[other.digest]
         present = here.verify(key=False, read=False, decrypt=0)
-        assert (0, ["lacking lacks 1 blocks that another copy holds"]) == (present.damage_count, present.notes)
+        assert (0, ["lacking lacks 1 block that another copy holds"]) == (present.damage_count, present.notes)
         read = here.verify(key=False)
         assert 0 == read.damage_count
         assert {f"healed 1 block in {name} from another copy" for name in ("lacking", bad.name)} == set(read.notes)

@@ -130,9 +130,9 @@ def load_all(
             named, blocks = _read(source)
             if not named:
                 raise UsageError(
-                    "this CAR file names no root, so there is no snapshot to pin; --blocks-only takes its blocks"
+                    f"{_name(source)} names no root, so there is no snapshot to pin; --blocks-only takes its blocks"
                 )
-            new += store.put(_passed(store, blocks, progress))
+            new += store.put(_passed(store, source, blocks, progress))
             roots += named
         found = _named(store, roots)
         for one in found:
@@ -177,26 +177,43 @@ def load_blocks(store: Store, source: BinaryIO, progress: Callable[[int], None] 
     """Take a CAR's blocks in and pin nothing; returns new bytes.  Raises Malformed, Corrupt for a bad file."""
     _, blocks = _read(source)
     with store.session():
-        return store.put(_passed(store, blocks, progress))
+        return store.put(_passed(store, source, blocks, progress))
 
 
 def _read(source: BinaryIO) -> tuple[list[CID], Iterator[car.Block]]:
-    try:
+    with _told_of(source):
         return car.read_car(source, verify=True)
-    except OSError as error:
-        raise PinfoldError(f"cannot read the CAR file: {error.strerror}") from error
 
 
-def _passed(store: Store, blocks: Iterator[car.Block], progress: Callable[[int], None]) -> Iterator[Block]:
-    heals = power(store, Heals)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
+def _name(source: BinaryIO) -> str:
+    name = getattr(source, "name", None)  # a stream in memory has none
+    return f"CAR file {name}" if isinstance(name, str) else "the CAR file"
+
+
+@contextlib.contextmanager
+def _told_of(source: BinaryIO) -> Iterator[None]:
+    """Say which file an error is of: there may be many."""
+    name = _name(source)
     try:
+        yield
+    except OSError as error:
+        raise PinfoldError(f"cannot read {name}: {error.strerror}") from error
+    except Malformed as error:
+        raise Malformed(f"{error.field} of {name}", error.reason, error.offset) from error
+    except Corrupt as error:
+        raise Corrupt(error.name, name) from error
+
+
+def _passed(
+    store: Store, source: BinaryIO, blocks: Iterator[car.Block], progress: Callable[[int], None]
+) -> Iterator[Block]:
+    heals = power(store, Heals)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
+    with _told_of(source):
         for cid, _, block in blocks:
             progress(len(block))
             if heals is not None and _is_damaged(store, cid):
                 heals.replace((cid, block))  # put would pass over it
             yield cid, block
-    except OSError as error:
-        raise PinfoldError(f"cannot read the CAR file: {error.strerror}") from error
 
 
 def _load(store: Store, root: CID) -> Snapshot:

@@ -51,7 +51,8 @@ MOST_TOLD: Final = 10_000
 class Report:
     """What a verification found.  `damage`: (what, why); what is a CID, or a snapshot and a path.
 
-    `notes`: what is no damage, as a copy that was healed from another; a line for each.
+    `notes`: what is no damage, as a copy that was healed from another; a line for each; `short`: whether a copy
+    could not be asked, or lacks what another holds.
     """
 
     snapshots: int = 0
@@ -63,6 +64,7 @@ class Report:
     damage_count: int = 0
     files: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    short: bool = False
 
     def add(self, what: str, why: str) -> None:
         """Note damage; what was named already is not named again."""
@@ -114,6 +116,7 @@ class Verification:
 
     def _note(self) -> None:
         self.report.notes = self._copies.notes()
+        self.report.short = self._copies.short
 
     def keyrings(self, repository: str) -> None:
         """Check the keyrings that stand alone."""

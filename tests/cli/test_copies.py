@@ -67,7 +67,7 @@ def test_a_disk_that_was_away(three: Cli, tree: Path, tmp_path: Path) -> None:
     assert "2 of 3 copies proved" in ran.err
     assert "is the disk mounted" in ran.err
     ran = three("replicate", code=3)
-    assert "b is away" in ran.err
+    assert "b was passed over" in ran.err
     (tmp_path / "away").rename(tmp_path / "b")
     both = three("status", "--all", "--json", code=3).document
     assert (False, ["pinned", "absent"]) == (both["safe"], [one["b"] for one in states(both)])

@@ -26,7 +26,7 @@ RESTORED = (
 )
 KEYRING = "failed generation keyring repository rerooted sequence"
 KEYS: dict[str, tuple[str, dict[str, str]]] = {
-    "init": ("agent_key keyring padding repository slots store", {}),
+    "init": ("agent_key beside keyring padding repository slots store", {}),
     "backup TREE": (
         "dry_run sources",
         {"sources": SOURCE},
@@ -46,7 +46,7 @@ KEYS: dict[str, tuple[str, dict[str, str]]] = {
     "stats": ("block_bytes blocks bytes files repository snapshots store", {}),
     "restore latest BACK": (RESTORED, {}),
     "verify --read --at-rest": (
-        "at_rest blocks bytes damage damage_count files notes opened read repository snapshots with_key",
+        "at_rest blocks bytes damage damage_count files notes opened read repository short_of_copies snapshots with_key",
         {},
     ),
     "forget --keep-last 1": (

@@ -150,6 +150,7 @@ def test_what_makes_no_sense(repo: Cli, tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("# fine\nno-cid\n")
     (tmp_path / "empty").touch()
     both = ["--tls-cert", tmp_path / "empty", "--tls-key", tmp_path / "empty"]
+    pinning = ["--listen", "127.0.0.1:0", "--pinning-service", tmp_path / "pins"]
     for words, said in (
         (["--listen", "127.0.0.1:0"], "no repository given"),
         ([*where, "--listen", "8480"], "'8480' is no address to listen on: give HOST:PORT"),
@@ -159,6 +160,9 @@ def test_what_makes_no_sense(repo: Cli, tmp_path: Path) -> None:
         ([*where, "--no-gateway"], "there is nothing to serve"),
         ([*where, "--listen", "127.0.0.1:0", "--refuse", tmp_path / "wrong"], "line 2: 'no-cid' is no CID"),
         ([*where, "--requests", "0"], "--requests"),
+        (["-r", "gateway+http://a.invalid", *pinning], "takes no blocks, so --pinning-service has nowhere"),
+        (["-r", "psa+http://a.invalid?gateway=http://b.invalid", *pinning], "takes no blocks"),
+        (["-r", "psa+http://a.invalid", "--listen", "127.0.0.1:0"], "psa+http://a.invalid?gateway=https://HOST"),
     ):
         code, line = failed(*words)
         assert (2, True) == (code, said in line), line

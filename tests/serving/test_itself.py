@@ -87,7 +87,9 @@ def test_words_for_people() -> None:
     log.observe(Outcome("::1", "GET", "/a b\n", door="gateway", status=206, sent=7, seconds=0.25, more={"cid": "bafy"}))
     log.say("warning", "something", why="reasons")
     log.say("debug", "nothing")
-    first, second = stream.getvalue().splitlines()
+    log.say("info", "listening", listening=["http://a", "http://b"])
+    first, second, third = stream.getvalue().splitlines()
+    assert "info listening listening=http://a,http://b" == third.partition(" ")[2]
     assert "info request ::1 GET /a b\\n 206 bytes=7 seconds=0.25 door=gateway cid=bafy" == first.partition(" ")[2]
     assert "warning something why=reasons" == second.partition(" ")[2]
 

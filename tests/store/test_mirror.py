@@ -179,7 +179,7 @@ def test_each_copy_is_looked_at_and_healed(tmp_path: Path) -> None:
     good.put(block for block in DAG.blocks if block[0] != DAG.root)
     copies = Copies(Mirror([good, bad]))
     assert DAG.cids == copies.has(sorted(DAG.cids))
-    assert ["good lacks 1 blocks that another copy holds"] == copies.notes()
+    assert ["good lacks 1 block that another copy holds"] == copies.notes()
     assert dict(DAG.blocks) == {cid: copies.get(cid) for cid in DAG.cids}
     assert dict(DAG.blocks) == {cid: bad.get(cid) for cid in DAG.cids} == {cid: good.get(cid) for cid in DAG.cids}
     assert sorted(f"healed 1 block in {store.name} from another copy" for store in (bad, good)) == sorted(

@@ -185,4 +185,4 @@ def _tell(call: Call, log: Log, urls: list[str], metrics: list[str]) -> None:
     else:
         call.out.say("listening on " + ", ".join(urls) + (f"; metrics on {', '.join(metrics)}" if metrics else ""))
     sys.stdout.flush()
-    log.say("info", "listening", **(document if log.as_json else {name: ", ".join(at) for name, at in document.items()}))
+    log.say("info", "listening", **document)

@@ -62,10 +62,11 @@ def add(call: Call, folder: Path, **asked: Any) -> int:  # noqa: ANN401  # as cl
         made, secret = tokens.add(
             asked["label"], tenant=asked["tenant"], scopes=asked["scopes"] or SCOPES, seconds=asked["expires"]
         )
-    text = secret.reveal().decode()
-    call.out.document({**_document(made), "token": text})
+    text, told = secret.reveal().decode(), _document(made)
+    call.out.document({**told, "token": text})
     call.out.line(text)
-    call.out.hint(f"This is all there is of it: keep it now. To take it away: pinfold token remove {made.id}")
+    until = f"until {told['expires']}" if told["expires"] else "until it is removed"
+    call.out.hint(f"It is good {until}. This is all there is of it: keep it now. To take it away: pinfold token remove {made.id}")
     return 0
 
 

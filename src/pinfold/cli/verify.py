@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pinfold.verify import Report
     from pinfold.wiring import Opened, Owned
 
+_SHORT = 3
 _DAMAGED = 4
 _MOST_TOLD = 100
 
@@ -28,10 +29,10 @@ _MOST_TOLD = 100
         "pinfold verify latest --decrypt 100  # does everything open?",
         "pinfold verify --at-rest             # every block the store holds, needed or not",
     ],
-    exits=(4, 5),
+    exits=(3, 4, 5),
     returns=(
         "repository, with_key, snapshots, blocks, bytes, read, opened, at_rest, damage_count, damage: list of {what,"
-        " why}, files: list of {snapshot, path}"
+        " why}, files: list of {snapshot, path}, notes: list of text, short_of_copies"
     ),
 )
 @click.argument("snapshot", nargs=-1)
@@ -106,6 +107,7 @@ def _tell(call: Call, repository: str, report: Report, *, with_key: bool, read: 
             "damage": [{"what": what, "why": why} for what, why in report.damage],
             "files": [{"snapshot": root, "path": path} for root, path in report.files],
             "notes": report.notes,
+            "short_of_copies": report.short,
         }
     )
     out.say(
@@ -119,7 +121,7 @@ def _tell(call: Call, repository: str, report: Report, *, with_key: bool, read: 
         out.warn(note)
     if not report.damage_count:
         out.say("no damage found" + ("" if read or at_rest else "; --read looks at every byte"))
-        return 0
+        return _SHORT if report.short else 0
     most = len(report.damage) if out.verbose else _MOST_TOLD
     out.warn(f"{output.some(report.damage_count, 'damage', 'damages')} found")
     out.table(["~what", "~why"], [[what, output.path(why)] for what, why in report.damage[:most]])

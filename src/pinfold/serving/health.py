@@ -127,7 +127,7 @@ def _root(error: BaseException) -> str:
     while (below := deepest.__cause__ or deepest.__context__) is not None and depth < _LONGEST:
         deepest, depth = below, depth + 1
     if isinstance(deepest, ssl.SSLError):
-        return f"TLS: {deepest.reason or 'failed'}"
+        return f"TLS: {getattr(deepest, 'reason', None) or 'failed'}"
     if isinstance(deepest, TimeoutError):
         return "timed out"
     if isinstance(deepest, OSError) and deepest.strerror:

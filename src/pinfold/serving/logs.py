@@ -34,7 +34,6 @@ class Log:
     """Writes lines.  `level`: the least that is written; requests are `info`, those about the server itself `debug`."""
 
     def __init__(self, *, as_json: bool, level: str, stream: TextIO | None = None) -> None:
-        self.as_json = as_json
         self._logger: Any = structlog.wrap_logger(
             structlog.PrintLogger(stream or sys.stderr),
             processors=[_timed, _json if as_json else _words],
@@ -123,5 +122,5 @@ def _json(_logger: object, _method: str, event: Event) -> str:
 def _words(_logger: object, _method: str, event: Event) -> str:
     trace = event.pop("trace", "")
     head = [str(event.pop(name)) for name in _FIRST if name in event]
-    rest = [f"{name}={value}" for name, value in event.items()]
+    rest = [f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in event.items()]
     return " ".join([*head, *rest]) + (f"\n{trace.rstrip()}" if trace else "")

@@ -285,7 +285,8 @@ def reason(error: BaseException) -> str:
 
 
 def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None or error.__context__ is not None:
+    """What the system said.  No deeper: beyond it is what went wrong before, where a failure is being handled."""
+    while not isinstance(error, OSError) and (error.__cause__ or error.__context__):
         error = error.__cause__ or error.__context__ or error
     return error
 

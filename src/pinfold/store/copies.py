@@ -93,6 +93,12 @@ class Copies:
             self._heal(store, cid, good)
         return good
 
+    @property
+    def short(self) -> bool:
+        """Whether a copy could not be asked, or still lacks what another holds."""
+        with self._lock:
+            return bool(self._failed) or any(count > self._healed[name] for name, count in self._short.items())
+
     def notes(self) -> list[str]:
         """What is to be told of the copies, a line for each."""
         with self._lock:
