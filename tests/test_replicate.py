@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine import Recording, Rig, below, blocks_of, made, noise, rig, write
-from pinfold import rekey
+from pinfold import catalogue, rekey
 from pinfold.backup import Wishes
 from pinfold.errors import Full, Refused, Unavailable
 from pinfold.replicate import NOT_TRIED, Replication, Report, parted
@@ -20,11 +20,12 @@ from pinfold.store import Counting, Fault, Faulty, FolderStore, MemoryStore, Mir
 from store.test_mirror_many import Peers, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pinfold.ipld import CID
     from pinfold.snapshot import Snapshot
-    from pinfold.store import Store
+    from pinfold.store import Pin, Store
 
 MEBI = 1 << 20
 
@@ -50,6 +51,47 @@ def replicate(here: Rig, target: Store, *others: Store, dry_run: bool = False) -
 def names(store: Store) -> list[str]:
     """The names of the pins."""
     return [pin.name for pin in store.pins()]
+
+
+class Gateway(MemoryStore):
+    """What a gateway is to others: blocks by CID, no list of pins, and the roots that it is asked about."""
+
+    roots: tuple[CID, ...] = ()
+
+    def pins(self, prefix: str = "") -> Iterator[Pin]:
+        """None, whatever is there."""
+        del prefix
+        return iter(())
+
+
+def gateway(here: Rig, *roots: CID) -> Gateway:
+    """All blocks of the repository, and some of its snapshots by name."""
+    made = Gateway("gateway")
+    for pin in here.store.pins():
+        made.put([(cid, here.store.get(cid)) for cid in below(here.store, pin.root)])
+    made.roots = roots
+    return made
+
+
+def test_from_a_gateway(here: Rig, tmp_path: Path) -> None:
+    """What is asked of a gateway goes over with the keyring that it holds, and nothing else; again nothing does."""
+    first, second = day(here, tmp_path, 0), day(here, tmp_path, 1)
+    away, target = gateway(here, second.root), MemoryStore("new")
+    dry = Replication(here.keyring.repository.id, [away], dry_run=True).bring(target)
+    work = Replication(here.keyring.repository.id, [away])
+    report = work.bring(target)
+    assert (2, [], dry.bytes) == (len(report.done), report.failed, report.bytes)
+    assert [name for name in names(here.store) if name != first.header.pin_name] == names(target)
+    assert 0 == here.verify(store=target).damage_count
+    assert ([], []) == (work.bring(target).done, work.warnings)
+    assert second == catalogue.find(target, None, "latest")
+
+
+def test_from_a_gateway_that_nothing_is_asked_of(here: Rig, tmp_path: Path) -> None:
+    """Without a snapshot's name a gateway cannot tell what there shall be: that is refused, and success is not told."""
+    day(here, tmp_path, 0)
+    with pytest.raises(Refused, match=r"\?root=CID"):
+        Replication(here.keyring.repository.id, [gateway(here)])
 
 
 def test_a_new_store_gets_everything(here: Rig, tmp_path: Path) -> None:

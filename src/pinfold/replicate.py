@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pinfold.ipld import CID
     from pinfold.seal.keyring import Keyring
-    from pinfold.store.seam import PinStatus, Store
+    from pinfold.store.seam import Block, PinStatus, Store
 
 # Marks take up to 43 bytes each; beyond so many they are made anew from the last snapshot that went over.
 _MOST_MARKS: Final = 2_000_000
@@ -163,7 +163,9 @@ class Replication:
             if lists[number] and power(one, Named) is not None:  # type: ignore[type-abstract]
                 keyring = catalogue.newest_keyring(one, self._repository)
                 alone = MemoryStore("keyring")
-                root = snapshot.write_keyring(keyring, lambda cid, block: _put(alone, cid, block))
+                blocks: list[Block] = []
+                root = snapshot.write_keyring(keyring, lambda *block: blocks.append(block))
+                alone.put(blocks)
                 alone.pin(root, catalogue.keyring_pin(keyring))
                 lists[number] += alone.pins()
                 self._holding.insert(0, alone)
@@ -181,7 +183,7 @@ class Replication:
     def bring(self, target: Store, chosen: Collection[CID] | None = None, progress: Progress | None = None) -> Report:
         """Bring one store up to date, the newest snapshots first.  Raises what its pin list raises.
 
-        `chosen`: only these snapshots, whatever the store says it has pinned: each is proved anew.
+        `chosen`: only these snapshots and the keyring, whatever the store says it has pinned: each is proved anew.
         """
         hearing = progress or _Silent()
         there = list(target.pins(self._prefix))
@@ -190,7 +192,7 @@ class Replication:
         if chosen is None:
             lacked = [pin for pin in self.wanted if pin.root not in held]
         else:
-            lacked = [pin for pin in self.wanted if pin.root in chosen]
+            lacked = [pin for pin in self.wanted if pin.root in chosen or not (pin.source or pin.root in held)]
         lacked = self._verified(lacked, report)
         if not lacked:
             return report
@@ -420,10 +422,6 @@ class _Bringing:
         """Believe nothing of what was marked: not all of it may have come over."""
         self._seen = SeenMarks()
         self._marked = set(self._whole)  # nor mark it again
-
-
-def _put(store: Store, cid: CID, block: bytes) -> None:
-    store.put([(cid, block)])
 
 
 def _shortness(status: PinStatus) -> str:

@@ -7,7 +7,7 @@ import pytest
 from gateway.door import ask, opened
 from ipld.memory import Blocks
 from pinfold.gateway import mediatypes
-from pinfold.ipld import build_folder
+from pinfold.ipld import add_file, build_folder
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,37 @@ def test_if_range(tag: str, status: int) -> None:
     for query in ({}, {"format": "raw"}):
         etag = ask(door, f"/ipfs/{leaf}", query=query).header("Etag") if tag == "same" else '"other"'
         assert status == ask(door, f"/ipfs/{leaf}", query=query, Range="bytes=2-3", If_Range=etag).status
+
+
+@pytest.mark.parametrize(
+    ("data", "chunk", "expected"),
+    [
+        ("zażółć".encode(), 3, "text/plain; charset=utf-8"),
+        (b"<html>" * 500, 512, "text/html"),
+        (b"plain" + b"\0" * 5000, 512, "application/octet-stream"),
+        (b"ok" + b"\xc5", 3, "application/octet-stream"),
+    ],
+)
+def test_the_first_block_tells_the_type(data: bytes, chunk: int, expected: str) -> None:
+    """The type of a file of several blocks is told by the first one, for HEAD as for GET; no other is fetched."""
+    made = Blocks()
+    root = add_file([data], made.emit, chunk_size=chunk).cid
+    door, store = opened(made)
+    head = ask(door, f"/ipfs/{root}", "HEAD")
+    assert (200, expected) == (head.status, head.header("Content-Type"))
+    assert len(store.asked) <= 2
+    assert (expected, data) == ((got := ask(door, f"/ipfs/{root}")).header("Content-Type"), got.body)
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(7, "text/plain; charset=utf-8"), (8, "application/octet-stream")])
+def test_deep_files_have_no_type(depth: int, expected: str) -> None:
+    """A type is looked for in eight blocks and no more; the file itself comes whole."""
+    made = Blocks()
+    root = made.leaf(b"text")
+    for _ in range(depth):
+        root = made.file((root, 4))
+    door, store = opened(made)
+    answer = ask(door, f"/ipfs/{root}", "HEAD")
+    assert (200, expected) == (answer.status, answer.header("Content-Type"))
+    assert len(store.asked) <= 9
+    assert (expected, b"text") == ((got := ask(door, f"/ipfs/{root}")).header("Content-Type"), got.body)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+import threading
 import time
 import tracemalloc
 from itertools import islice
@@ -17,7 +19,11 @@ from gateway.door import ask, opened
 from ipld.memory import Blocks
 from pinfold.door import Request, Response
 from pinfold.errors import PinfoldError
-from pinfold.ipld import CID, car, dagpb, hamt, unixfs
+from pinfold.gateway import filetree, shards
+from pinfold.gateway.blocks import Blocks as Supplied
+from pinfold.gateway.blocks import Supply
+from pinfold.gateway.ranges import Span
+from pinfold.ipld import CID, add_file, car, dagpb, hamt, unixfs, varint
 from pinfold.ipld.cid import DAG_PB, IDENTITY, RAW
 
 if TYPE_CHECKING:
@@ -311,3 +317,137 @@ def test_identity_in_identity() -> None:
     assert b"inlinedinlined" == ask(door, f"/ipfs/{outer}").body
     assert [] == ask(door, f"/ipfs/{outer}", query=CAR | {"car-dups": "y"}).car
     assert [] == list(store.asked)
+
+
+def chain(made: Blocks, depth: int, width: int, data: bytes = b"", link: bytes | None = None) -> CID:
+    """A file of nodes in one another, each of `width` links: the first goes on, the others are one leaf."""
+    child, size = made.leaf(b"x"), 1
+    others = (link or dagpb.encode_link(dagpb.Link(child))) * (width - 1)
+    for _ in range(depth):
+        total = len(data) + size + width - 1
+        message = b"\x08\x02" + (b"\x12" + varint.encode(len(data)) + data if data else b"")
+        message += b"\x18" + varint.encode(total) + b"\x20" + varint.encode(size) + b"\x20\x01" * (width - 1)
+        block = dagpb.encode_link(dagpb.Link(child)) + others + dagpb.encode_data(message)
+        child, size = CID.of(DAG_PB, block), total
+        made[child] = block
+    return child
+
+
+def test_many_heads_on_deep_and_wide_files() -> None:
+    """Ten HEADs at once on nodes of 60,000 links inside one another take less than a second each, and read one."""
+    made = Blocks()
+    root = chain(made, 12, 60_000)
+    door, store = opened(made)
+    took: list[tuple[int, str | None, bool]] = []
+
+    def head() -> None:
+        began = time.thread_time()
+        response = door(Request("HEAD", f"/ipfs/{root}"))
+        kind = dict(response.headers).get("Content-Type")
+        took.append((response.status, kind, time.thread_time() - began < SECOND))
+
+    crew = [threading.Thread(target=head) for _ in range(10)]
+    for one in crew:
+        one.start()
+    for one in crew:
+        one.join()
+    assert [(200, "application/octet-stream", True)] * 10 == took
+    assert [root] * 10 == list(store.asked)
+    began = time.thread_time()
+    assert ask(door, f"/ipfs/{root}").broken
+    assert time.thread_time() - began < 2 * SECOND
+    assert [root, made_below(made, root)] == list(store.asked)[10:]
+
+
+def made_below(made: Blocks, root: CID) -> CID:
+    """The first child of a node."""
+    return dagpb.decode(made[root]).links[0].cid
+
+
+def test_sizes_are_told_without_memory() -> None:
+    """To tell the size of a file of 60,000 links, none of them is read into memory."""
+    made = Blocks()
+    root = chain(made, 1, 60_000)
+    tracemalloc.start()
+    try:
+        assert 60_000 == filetree.file_size(root, made[root])
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held < 3 << 20
+
+
+def test_short_links_count_as_long_ones() -> None:
+    """Links of eight bytes take as long as others: a file or a folder of too many is refused, however small."""
+    made = Blocks()
+    short = b"\x12\x06\x0a\x04\x01\x55\x00\x00"
+    door, _ = opened(made)
+    root = chain(made, 1, 70_000, link=short)
+    folder = dagpb.encode_data(unixfs.encode(FOLDER)) + short * 100_000
+    wide = CID.of(DAG_PB, folder)
+    made[wide] = folder
+    door, _ = opened(made)
+    assert 422 == asked(door, f"/ipfs/{root}").status
+    assert 422 == asked(door, f"/ipfs/{wide}/name").status
+
+
+def test_a_few_bytes_do_not_wait_for_megabytes() -> None:
+    """Nodes of a megabyte with one byte of the file each come byte by byte: who has left is noticed in between."""
+    made = Blocks()
+    root = chain(made, 5, 25_000, b"y")
+    door, store = opened(made)
+    response = asked(door, f"/ipfs/{root}")
+    assert not isinstance(response.body, bytes)
+    before = len(store.asked)
+    assert [b"y", b"y", b"y"] == list(islice(response.body, 3))
+    assert 2 == len(store.asked) - before  # the root was at hand
+
+
+def test_ranges_behind_wide_nodes() -> None:
+    """Bytes outside the range make no way free: the end of a file behind many megabytes of nodes is not looked for."""
+    made = Blocks()
+    root = chain(made, 12, 60_000, b"y")
+    door, store = opened(made)
+    answer = ask(door, f"/ipfs/{root}", Range="bytes=12-12")
+    assert (True, 2) == (answer.broken, len(store.asked))
+
+
+def test_nobody_holds_what_was_handed_on() -> None:
+    """A block that a client is taking is held by the client's answer alone, and by nobody once it was taken."""
+    made = Blocks()
+    content = bytes(range(256)) * 1024
+    file = add_file([content], made.emit, chunk_size=1 << 16)
+    door, store = opened(made)
+    leaf = CID.of(RAW, content[: 1 << 16])
+    body = asked(door, f"/ipfs/{file.cid}").body
+    assert not isinstance(body, bytes)
+    store.asked.clear()
+    held = store.get(leaf)
+    body = asked(door, f"/ipfs/{file.cid}", None, filename="a.bin").body
+    assert not isinstance(body, bytes)
+    before = sys.getrefcount(held)
+    piece = next(body)
+    assert piece is held
+    del piece
+    assert before == sys.getrefcount(held)
+
+
+def test_walks_hold_no_block() -> None:
+    """While whoever walks a file or a trie waits, the walk itself holds no block."""
+    made = Blocks()
+    leaf = made.leaf(LEAF)
+    trie = shard(made, {hamt.key(b"a") >> 56: (b"a", leaf)})
+    _, store = opened(made)
+    supply = Supply(store, 1 << 20, 1000)
+    blocks = Supplied(supply)
+    try:
+        for walk, block in (
+            (filetree.visit(leaf, blocks, Span(0, len(LEAF))), store.get(leaf)),
+            (shards.trie(trie, blocks), store.get(trie)),
+        ):
+            before = sys.getrefcount(block)
+            next(iter(walk))
+            assert before == sys.getrefcount(block)
+    finally:
+        blocks.close()
+        supply.close()

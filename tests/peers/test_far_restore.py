@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,23 @@ def test_a_car_is_made_of_what_a_gateway_gives(holder: Node, root: str, empty: E
     said = empty(holder.gateway).call("export", root, tmp_path / "it.car")
     assert holder.run("dag", "export", "--progress=false", root) == (tmp_path / "it.car").read_bytes()
     assert said["bytes"] == (tmp_path / "it.car").stat().st_size
+
+
+def test_a_store_of_ones_own_out_of_a_gateway(
+    holder: Node, root: str, empty: Empty, tree: Path, tmp_path: Path
+) -> None:
+    """Replicate brings the snapshot and its keyring into a folder, from which it restores; unnamed it is refused."""
+    machine = empty(holder.gateway)
+    words = ("--to", tmp_path / "mine", "--create")
+    refused = machine.run("replicate", *words)
+    assert (2, 1) == (refused.code, refused.err.count("\n"))
+    assert "whole CID" in refused.err
+    shutil.rmtree(tmp_path / "mine", ignore_errors=True)
+    said = machine.call("replicate", f"ipfs://{root}", *words)
+    assert [True, False] == ["/keyring/" in pin["name"] for pin in said["stores"][0]["pins"]]
+    mine = Machine(tmp_path / "mine", tmp_path / "my cache")
+    assert root == mine.call("snapshots")["snapshots"][0]["root"]
+    assert listing(tree) == mine.restored("latest", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

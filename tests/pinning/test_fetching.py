@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.liar import Liar
+from lab.liar import Answer, Liar
 from lab.lies import cut_short, drip, endless, garbage, redirects, refuses, says
 from pinfold.errors import Full
 from pinfold.ipld import car
@@ -26,7 +26,7 @@ from store.dags import Dag, folder, noise, raw, trie
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lab.liar import Answer, Request
+    from lab.liar import Request
     from pinfold.store import Store
     from pinning.conftest import Origin
 
@@ -131,7 +131,7 @@ def test_the_next_origin_goes_on(origin: Origin, liar: Liar) -> None:
 @pytest.mark.parametrize(
     "lie", [says(b"other bytes"), garbage(), endless(), refuses(500, "broken"), redirects("http://127.0.0.1:9{target}")]
 )
-def test_single_blocks_that_are_lies(origin: Origin, liar: Liar, lie: object) -> None:
+def test_single_blocks_that_are_lies(origin: Origin, liar: Liar, lie: Callable[[Request], Answer]) -> None:
     """Other bytes, no answer, endless ones, errors, ways elsewhere: said, and nothing is stored."""
     block = raw(b"the truth")
     origin.store.put([block])
@@ -192,6 +192,63 @@ def test_a_dripping_stream_is_left(origin: Origin, liar: Liar, monkeypatch: pyte
     data = car.header([dag.root]) + b"".join(car.section(*block) for block in order(dag))
     liar.lie("format=car", as_car(drip(data, seconds=0.05, size=1)))
     assert whole(bring(dag.root, liar.url), dag)
+
+
+def dripping(head: bytes) -> Callable[[Request], Answer]:
+    """An answer that begins so and goes on in letters that are no part of a body, without end."""
+
+    def drops(request: Request) -> Iterator[bytes]:
+        yield head
+        while not request.closing.wait(0.05):
+            yield b"a"
+
+    return lambda request: Answer(raw=True, parts=drops(request))
+
+
+@pytest.mark.parametrize("kind", ["raw", "car"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nX-A: ",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.ipld.car\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    ],
+)
+def test_what_drips_outside_of_a_body_is_left(
+    origin: Origin, liar: Liar, monkeypatch: pytest.MonkeyPatch, kind: str, head: bytes
+) -> None:
+    """An origin that drips headers, or the lines between chunks, holds a worker no longer than a silent one."""
+    monkeypatch.setattr("pinfold.pinning.fetch._GRACE", 0.3)
+    monkeypatch.setattr("pinfold.pinning.fetch._STREAM", 0.6)
+    monkeypatch.setattr("pinfold.pinning.origins.SILENCE", 0.6)
+    dag = trie(13, 5)
+    origin.store.put(dag.blocks)
+    liar.lie(f"format={kind}", dripping(head))
+    if kind == "car":
+        assert whole(bring(dag.root, liar.url), dag)
+    else:
+        with pytest.raises(Unreached, match="slowly"):
+            bring(dag.root, liar.url)
+
+
+@pytest.mark.parametrize(("slowest", "more"), [(1 << 10, True), (1 << 30, False)])
+def test_a_stream_that_takes_long_is_followed_by_others(
+    origin: Origin, liar: Liar, monkeypatch: pytest.MonkeyPatch, slowest: int, more: bool
+) -> None:
+    """One that was fast enough until its time was over, that is; after one that was not, blocks come singly."""
+    monkeypatch.setattr("pinfold.pinning.fetch._STREAM", 0.3)
+    monkeypatch.setattr("pinfold.pinning.fetch._SLOWEST", slowest)
+    dag = folder(noise(14, 400), fanout=8, threshold=100)
+    origin.store.put(dag.blocks)
+    blocks = dict(dag.blocks)
+
+    def stream(request: Request) -> Answer:
+        below = walk(CID.parse(request.path.rpartition("/")[2]), blocks.get)
+        data = car.header([dag.root]) + b"".join(car.section(cid, blocks[cid]) for cid in below)
+        return as_car(drip(data, seconds=0.02, size=1000))(request)
+
+    liar.lie("format=car", stream)
+    assert whole(bring(dag.root, liar.url), dag)
+    assert more == (len([one for one in liar.asked if "format=car" in one]) > 1)
 
 
 def chain(length: int) -> Dag:

@@ -65,6 +65,12 @@ def test_other_peers_are_passed_over(origin: str) -> None:
         "https://h?x",
         "https://h#x",
         "https://h:x",
+        "https://h:0",
+        "/dns4/h/tcp/0/https",
+        "/ip4/1.2.3.4/tcp/80/http/http-path/%0d%0aEvil: x",
+        "https://h/a\nb",
+        "https://h/a b",
+        "https://127.0.0.1\\.example.com",
         "file:///etc",
         "http://[",
     ],
@@ -82,6 +88,7 @@ def test_what_is_no_origin_is_told(origin: str) -> None:
         "169.254.169.254", "100.64.0.1",
         "0.0.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1", "localhost", "LOCALHOST.",
+        "::127.0.0.1", "::ffff:0:127.0.0.1", "fec0::1", "64:ff9b:1::1", "100::1", "4000::1",
         "a.localhost", "printer.local", "metadata.google.internal", "intranet", "",
     ],
 )  # fmt: skip
@@ -118,7 +125,7 @@ def inside() -> Iterator[Liar]:
 
 
 def test_a_name_that_leads_inwards_is_not_followed(inside: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A public name that resolves to this machine gets no request: what counts is where the connection ended."""
+    """A public name that resolves to this machine gets no connection, and no word of whether anything is there."""
     ask = socket.getaddrinfo
 
     def rebound(host: str, *more: object, **how: object) -> object:
@@ -132,10 +139,52 @@ def test_a_name_that_leads_inwards_is_not_followed(inside: Liar, monkeypatch: py
         if private:
             assert b"secret" == client.call("GET", "/")
         else:
-            with pytest.raises(Unavailable, match="private network"):
+            with pytest.raises(Unavailable) as told:
                 client.call("GET", "/")
+            assert f"{url} does not answer (its name leads to no public address)" == str(told.value)
             assert [] == inside.asked
         client.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_inner_names_all_look_alike(inside: Liar, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """An open port, a closed one, and a name that nobody has are told in the same words."""
+    ask = socket.getaddrinfo
+
+    def rebound(host: str, *more: object, **how: object) -> object:
+        if host == "none.example":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return ask("127.0.0.1", *more, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebound)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        shut = closed.getsockname()[1]
+    said = set()
+    for host in (f"inner.example:{inside.port}", f"inner.example:{shut}", f"none.example:{shut}"):
+        client = origins.client(f"{scheme}://{host}", private=False, connections=1)
+        with pytest.raises(Unavailable) as told:
+            client.call("GET", "/")
+        client.close()
+        said.add(str(told.value).replace(host, ""))
+    assert {f"{scheme}:// does not answer (its name leads to no public address)"} == said
+
+
+def test_the_address_that_was_looked_at_is_the_one_connected_to(inside: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is asked for once, and of the addresses it has only the public ones are connected to."""
+    ask, asked = socket.getaddrinfo, []
+
+    def rebinding(host: str, *more: object, **how: object) -> object:
+        asked.append(host)
+        leads = ("127.0.0.1", "127.0.0.2") if host == "public.example" else (host,)
+        return [one for address in leads for one in ask(address, *more, **how)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(origins, "is_public", "127.0.0.2".__eq__)
+    client = origins.client(f"http://public.example:{inside.port}", private=False, connections=1)
+    with pytest.raises(Unavailable):
+        client.call("GET", "/")
+    client.close()
+    assert (["public.example", "127.0.0.2"], []) == (asked, inside.asked)
 
 
 def test_our_own_address_as_others_read_it() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinfold.errors import UsageError
-from pinfold.store.address import Address, parse
+from pinfold.store.address import Address, meant, parse
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,8 @@ from pinfold.store.address import Address, parse
         ("kubo+http://127.0.0.1:5001/", Address("kubo", ("http://127.0.0.1:5001",))),
         ("kubo+https://h/base/?network=30", Address("kubo", ("https://h/base",), {"network": "30"})),
         ("cluster+http://a:1,cluster+http://b:2", Address("cluster", ("http://a:1", "http://b:2"))),
+        ("KUBO+HTTP://Host:5001/Path", Address("kubo", ("http://Host:5001/Path",))),
+        ("Cluster+Https://a,HTTP://b,CLUSTER+HTTP://c", Address("cluster", ("https://a", "http://b", "http://c"))),
         ("gateway+https://a,https://[::1]:8080", Address("gateway", ("https://a", "https://[::1]:8080"))),
     ],
 )
@@ -61,6 +63,27 @@ def test_times_that_make_no_sense(written: str) -> None:
     assert address is not None
     with pytest.raises(UsageError, match="is no number that makes sense"):
         address.seconds("wait", 7.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:5001", "kubo+http://127.0.0.1:5001"),
+        ("localhost:9094/", "cluster+http://localhost:9094"),
+        ("gw.example:8080", "gateway+http://gw.example:8080"),
+        ("[::1]:5001", "kubo+http://[::1]:5001"),
+        ("/ip4/127.0.0.1/tcp/5001", "kubo+http://127.0.0.1:5001"),
+        ("/ip6/::1/tcp/5001/http", "kubo+http://[::1]:5001"),
+        ("/dns4/node.example/tcp/9094", "cluster+http://node.example:9094"),
+        ("/srv/vault", None),
+        ("vault", None),
+        ("./127.0.0.1:5001", None),
+        ("C:/vault", None),
+    ],
+)
+def test_what_was_probably_meant(text: str, expected: str | None) -> None:
+    """A host with a port, and a multiaddress, become the address of the store that listens there."""
+    assert expected == meant(text)
 
 
 @given(st.text(max_size=40), st.sampled_from(["kubo+http://", "cluster+https://", "gateway+http://", ""]))

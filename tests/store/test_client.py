@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import http.server
+import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+import urllib3.connection
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from pinfold.errors import Full, Refused, StoreError, Unavailable
+from pinfold.errors import Full, Refused, StoreError, Unavailable, UsageError
 from pinfold.seal.secret import Secret
 from pinfold.store.client import Client
+from pinfold.store.layers import NobodyListens, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Serve = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -240,4 +249,131 @@ def test_nobody_there() -> None:
     client = Client("http://127.0.0.1:9")
     with pytest.raises(Unavailable, match=r"^http://127.0.0.1:9 does not answer \(Connection refused\)$"):
         client.call("GET", "/")
+    client.close()
+
+
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the URL names no port, the usual one is asked about; where it does, it is not."""
+    monkeypatch.setitem(urllib3.connection.port_by_scheme, "http", 9)
+    for url, told in (
+        ("http://127.0.0.1", r"refused\); no port given, 5001\?$"),
+        ("http://127.0.0.1:9", r"refused\)$"),
+    ):
+        client = Client(url, usual_port=5001)
+        with pytest.raises(NobodyListens, match=told):
+            client.call("GET", "/")
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "lasting"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False), (socket.EAI_FAIL, False)]
+)
+def test_names_that_nobody_knows(monkeypatch: pytest.MonkeyPatch, code: int, *, lasting: bool) -> None:
+    """A name that does not exist is refused for good; one that cannot be looked up now may be later."""
+
+    def resolve(*_: object, **__: object) -> None:
+        raise socket.gaierror(code, "what the resolver says")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    client = Client("http://nosuch.invalid:5001")
+    with pytest.raises(Unavailable, match=r"nosuch.invalid:5001 does not answer \(what the resolver says\)") as failed:
+        client.call("GET", "/")
+    client.close()
+    assert lasting == isinstance(failed.value, Unreachable)
+    assert lasting == isinstance(failed.value, Refused)
+    assert lasting == str(failed.value).endswith("is its name right?")
+
+
+def test_a_name_that_cannot_be() -> None:
+    """A name that no resolver would take is refused for good."""
+    client = Client("http://a..b:5001")
+    with pytest.raises(Unreachable, match="is its name right"):
+        client.call("GET", "/")
+    client.close()
+
+
+def test_no_tls(serving: Callable[[Serve], str]) -> None:
+    """A server that speaks HTTP where HTTPS is asked for is refused for good, with a question."""
+    client = Client(serving(lambda handler: answer(handler, 200, b"")).replace("http:", "https:"))
+    with pytest.raises(Unreachable, match=r"speaks no TLS .*: is it http://\?$"):
+        client.call("GET", "/")
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that signs itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    plain = serialization.NoEncryption(), serialization.PrivateFormat.PKCS8
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, plain[1], plain[0])
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+def tls_port(certificate: Path) -> Iterator[int]:
+    """A server with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    handler = type("Handler", (_Handler,), {"serve": staticmethod(lambda one: answer(one, 200, b"well"))})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("host", "trusted"), [("localhost", False), ("127.0.0.1", True)])
+def test_certificates(certificate: Path, tls_port: int, host: str, *, trusted: bool) -> None:
+    """A certificate of an unknown authority, or for another name, is refused for good; `ca_file` is named."""
+    client = Client(f"https://{host}:{tls_port}", ca_file=certificate if trusted else None)
+    with pytest.raises(Unreachable, match=r"a certificate that is not trusted \(.*(self-signed|mismatch).*ca_file"):
+        client.call("GET", "/")
+    client.close()
+
+
+def test_a_trusted_certificate(certificate: Path, tls_port: int) -> None:
+    """With the authority in `ca_file` the server is trusted."""
+    client = Client(f"https://localhost:{tls_port}", ca_file=certificate)
+    assert b"well" == client.call("GET", "/")
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "cannot be read: No such file"), (b"words", "holds no certificates")]
+)
+def test_a_ca_file_without_certificates(tmp_path: Path, content: bytes | None, told: str) -> None:
+    """A `ca_file` that is not there, or holds something else, is a mistake of the caller's, told before any request."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=f"^ca_file {path} {told}"):
+        Client("https://127.0.0.1:9", ca_file=path)
+
+
+def test_what_went_wrong_before_is_no_reason(tmp_path: Path) -> None:
+    """A failure while another is handled is told by its own reason."""
+    client = Client("http://127.0.0.1:9")
+    try:
+        (tmp_path / "gone").read_bytes()
+    except OSError:
+        with pytest.raises(NobodyListens, match="Connection refused"):
+            client.call("GET", "/")
     client.close()

@@ -192,10 +192,11 @@ def test_a_token_goes_to_no_other_host() -> None:
 def test_the_next_peer_is_asked_and_stays_first() -> None:
     """A peer that is down is passed over once, and not asked again as long as the other answers."""
     with Liar() as first, Liar() as second:
-        first.lie("/allocations", refuses(503))
-        second.lie("/allocations", says(b""))
-        with closing(opened(f"cluster+{first.url},{second.url}")) as store:
-            assert [[], [], []] == [list(store.pins()) for _ in range(3)]
+        first.lie("freespace", refuses(503))
+        second.lie("freespace", says_json([]))
+        with closing(Endpoints([first.url, second.url])) as endpoints:
+            rooms = [endpoints.json("GET", "/monitor/metrics/freespace") for _ in range(3)]
+        assert [[], [], []] == rooms
         assert (1, 3) == (len(first.asked), len(second.asked))
 
 

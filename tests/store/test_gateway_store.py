@@ -25,12 +25,14 @@ from lab.lies import (
     says,
 )
 from lab.lying import LyingGateway
+from lab.process import free_port
 from pinfold.errors import Corrupt, Missing, Refused, StoreError, Unavailable, UsageError
 from pinfold.ipld.cid import CID, IDENTITY, RAW
 from pinfold.seal.secret import Secret
 from pinfold.store import Collects, Far, Heals, PinState, Usage
 from pinfold.store.address import parse
 from pinfold.store.gateway import GatewayStore, host
+from pinfold.store.layers import NobodyListens, Unreachable
 from pinfold.store.seam import Named
 
 if TYPE_CHECKING:
@@ -190,8 +192,29 @@ def _raw_drip(request: Request) -> Answer:
 @pytest.mark.parametrize("status", [404, 410, 504])
 def test_the_ways_of_not_having_a_block(liar: LyingGateway, status: int) -> None:
     """Not found, gone, and not found in time are the same: Missing."""
-    liar.lie("/ipfs/", says(b"no", status=status))
+    liar.lie(f"/ipfs/{NAME}", says(b"no", status=status))
     with opened(liar.url) as store, pytest.raises(Missing):
+        store.get(NAME)
+
+
+def test_what_lasts_is_not_tried_again() -> None:
+    """A name that nobody knows, and a port where nobody listens, are told as what they are, not as a passing trouble."""
+    with opened("http://nosuch.invalid") as store, pytest.raises(Unreachable):
+        store.get(NAME)
+    with opened(f"http://127.0.0.1:{free_port()}") as store, pytest.raises(NobodyListens):
+        store.get(NAME)
+
+
+def test_the_port_of_the_rpc(holder: Node, liar: LyingGateway) -> None:
+    """What answers 404 to everything, the empty block too, is told to be no gateway; others are asked all the same."""
+    with opened(holder.api) as store, pytest.raises(Refused, match="is it a gateway"):
+        store.get(NAME)
+    with opened(holder.api, holder.gateway) as store:
+        assert BLOCK == store.get(NAME)
+        with pytest.raises(Missing):
+            store.get(NOWHERE)
+    liar.lie("/ipfs/", says(b"no", status=405))
+    with opened(liar.url) as store, pytest.raises(Refused, match="is it a gateway"):
         store.get(NAME)
 
 

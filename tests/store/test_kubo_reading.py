@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+import urllib3.connection
 
 from lab.kubo import new_swarm_key
 from lab.liar import Answer, Liar
 from lab.lies import endless, endless_line, endless_lines, never, says_json, says_lines
 from lab.lying import LyingKubo
+from lab.proxy import Proxy
 from pinfold.errors import Corrupt, Incomplete, Missing, Refused, StoreError, Unavailable, UsageError
 from pinfold.ipld.cid import CID, RAW
 from pinfold.store import ChecksAtRest, Collects, Far, Heals
@@ -74,6 +77,30 @@ def test_blocks_are_read_over_the_gateway(node: Node) -> None:
         assert [block for _, block in blocks] == [store.get(cid) for cid, _ in blocks]
         with pytest.raises(Missing):
             store.get(CID.raw(bytes(32)))
+
+
+@pytest.mark.parametrize("way", ["rpc", "gateway"])
+def test_connections_are_kept_for_all_who_read(node: Node, way: str) -> None:
+    """As many blocks as should be asked for together come side by side, twice over the same connections."""
+    blocks = noise(3, 300, 500)
+    with Proxy(node.api, latency=0.01) as rpc, Proxy(node.gateway, latency=0.01) as gateway:
+        proxy = gateway if way == "gateway" else rpc
+        with opened(rpc.url, **({"gateway": gateway.url} if way == "gateway" else {})) as store:
+            store.put(blocks)
+            with ThreadPoolExecutor(store.at_once) as pool:
+                for _ in range(2):
+                    assert [block for _, block in blocks] == list(pool.map(store.get, [cid for cid, _ in blocks]))
+        counts = proxy.counts
+    assert 64 == store.at_once
+    assert counts.most_in_flight > 32
+    assert counts.connections <= store.at_once + 4
+
+
+def test_a_node_without_a_port_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody listens on the port of HTTP, that of Kubo's RPC was probably meant."""
+    monkeypatch.setitem(urllib3.connection.port_by_scheme, "http", 9)
+    with opened("http://127.0.0.1") as store, pytest.raises(Unavailable, match=r"no port given, 5001\?"):
+        list(store.pins())
 
 
 @pytest.mark.parametrize("way", ["rpc", "gateway"])

@@ -20,6 +20,7 @@ from pinfold.store import (
     Retry,
     power,
 )
+from pinfold.store.layers import NobodyListens, Unreachable
 from store.dags import folder, noise, raw, trie
 
 if TYPE_CHECKING:
@@ -52,6 +53,68 @@ def test_retry_never_waits_longer_than_a_minute() -> None:
     with pytest.raises(Unavailable):
         store.usage()
     assert 60.0 == max(waits)
+
+
+def test_retry_does_not_try_again_what_stays_so() -> None:
+    """What is Unreachable fails at once, and nobody is told to wait."""
+    faulty = Faulty(MemoryStore(), Fault("usage", error=Unreachable("no such name")))
+    with pytest.raises(Unreachable):
+        Retry(faulty, sleep=lambda _seconds: pytest.fail("waited"), tell=pytest.fail).usage()
+    assert 1 == faulty.calls["usage"]
+
+
+@pytest.mark.parametrize(("before", "attempts"), [([], 3), (["has"], 6), (["get"], 6)])
+def test_retry_has_less_patience_with_a_stranger(before: list[str], attempts: int) -> None:
+    """Where nobody listens three attempts are made, and six at a store that answered before, if only with a no."""
+    faulty = Faulty(MemoryStore(), Fault("usage", error=NobodyListens("refused")))
+    store = Retry(faulty, sleep=lambda _seconds: None)
+    if "has" in before:
+        store.has([])
+    if "get" in before:
+        with pytest.raises(Missing):
+            store.get(raw(b"x")[0])
+    with pytest.raises(NobodyListens):
+        store.usage()
+    assert attempts == faulty.calls["usage"]
+
+
+def test_retry_tells_people_that_it_waits() -> None:
+    """One line for each series of waits, with the reason and the time, after the first attempt and not later."""
+    told: list[str] = []
+    waits: list[int] = []
+    faulty = Faulty(MemoryStore(), Fault("usage", frozenset({1, 2, 4}), Unavailable("x does not answer")))
+    store = Retry(faulty, sleep=lambda _seconds: waits.append(len(told)), tell=told.append)
+    for _ in range(2):
+        store.usage()
+    assert ["x does not answer; trying again for 15 s"] * 2 == told
+    assert [1, 1, 2] == waits
+
+
+def test_retry_tells_calls_that_wait_together_once() -> None:
+    """A call that fails while another waits adds no line."""
+    told: list[str] = []
+    waiting: list[bool] = []
+    faulty = Faulty(
+        MemoryStore(),
+        Fault("usage", frozenset({1}), Unavailable("away")),
+        Fault("status", frozenset({1}), Unavailable("away")),
+    )
+
+    def sleep(_seconds: float) -> None:
+        waiting.append(True)
+        if len(waiting) == 1:
+            store.status(raw(b"x")[0])
+
+    store = Retry(faulty, sleep=sleep, tell=told.append)
+    store.usage()
+    assert 2 == len(waiting)
+    assert ["away; trying again for 15 s"] == told
+
+
+def test_retry_is_silent_about_short_waits() -> None:
+    """Nobody is told of a wait that is over before the line is read."""
+    faulty = Faulty(MemoryStore(), Fault("usage", frozenset({1}), Unavailable("away")))
+    Retry(faulty, attempts=3, sleep=lambda _seconds: None, tell=pytest.fail).usage()
 
 
 def test_retry_puts_a_broken_batch_again() -> None:

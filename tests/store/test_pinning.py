@@ -60,6 +60,16 @@ def account(tmp_path: Path) -> Iterator[Account]:
         door.close()
 
 
+def test_a_pin_under_another_name(account: Account) -> None:
+    """A root that somebody pinned under a name of their own is kept, and told not to be found as a snapshot."""
+    store, dag = account.open(), account.offer(shapes()["folder"])
+    store.pin(dag.root, "holiday")
+    copy = store.status(dag.root).copies[0]
+    assert (PinState.PINNED, True) == (copy.state, "under another name, 'holiday'" in copy.detail)
+    store.pin(dag.root, "pinfold/r/s/full/t")
+    assert "another name" not in store.status(dag.root).copies[0].detail
+
+
 @pytest.mark.parametrize("shape", shapes())
 def test_a_pin_is_waited_for_and_proved(account: Account, shape: str) -> None:
     """The service fetches, says pinned, and a sample of blocks comes back through its gateway."""

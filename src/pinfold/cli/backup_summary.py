@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from pinfold.cli import output
-from pinfold.errors import Full, PinfoldError, Unavailable
+from pinfold.errors import PinfoldError, Unavailable
+from pinfold.store.layers import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_TOLD: Final = 20
 _PARTIAL: Final = 3
-_SENT_STAYS: Final = "; run it again: what was sent is found there, until somebody collects garbage"
+_SENT_STAYS: Final = "; run it again: what was sent is found there"
 _NO_FILES: Final[dict[str, Any]] = {"all": 0, "new": 0, "changed": 0, "unmodified": 0, "gone": 0}
 _EMPTY: Final[dict[str, Any]] = {
     "source": "",
@@ -65,7 +66,7 @@ class Told:
 def failed(source: SourceSettings, error: PinfoldError | OSError) -> Json:
     """The document of a source that could not be saved at all."""
     code = error.exit_code if isinstance(error, PinfoldError) else 1
-    advice = _SENT_STAYS if isinstance(error, Unavailable | Full) else ""
+    advice = _SENT_STAYS if isinstance(error, Unavailable) and not isinstance(error, Unreachable) else ""
     return _EMPTY | _named(source) | {"error": {"code": code, "message": f"{error}{advice}"}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import stat
@@ -40,6 +41,8 @@ class Call:
             verbose=flags.get("verbose", 0),
             color="no_color" not in flags,
         )
+        if self.out.as_json or self.out.quiet:
+            logging.getLogger("pinfold.waiting").setLevel(logging.ERROR)
 
     def gives(self, flag: str) -> bool:
         """Whether this global option was given on the command line."""

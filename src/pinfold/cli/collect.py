@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import click
@@ -37,14 +38,20 @@ def gc(call: Call, dry_run: bool) -> int:
 
 
 def collect(call: Call, store: Store, *, dry_run: bool) -> Collected:
-    """Let a store collect its garbage.  Raises UsageError for one that cannot."""
+    """Let a store collect its garbage; one that frees it by itself is not asked, which is said.
+
+    Raises UsageError for one that is read-only.
+    """
     from pinfold.cli import progress  # noqa: PLC0415
     from pinfold.errors import Corrupt, Damaged, Malformed, Missing, Refused, UsageError  # noqa: PLC0415
-    from pinfold.store import Collects, power  # noqa: PLC0415
+    from pinfold.store import Collects, Fetches, power  # noqa: PLC0415
 
     collects = power(store, Collects)  # type: ignore[type-abstract]  # a protocol, asked for by isinstance
+    if collects is None and power(store, Fetches) is not None:  # type: ignore[type-abstract]
+        call.out.say(f"{store.name} frees by itself what no pin reaches")
+        return _nothing()
     if collects is None:
-        raise UsageError(f"{store.name} frees its garbage by itself, or is read-only")
+        raise UsageError(f"{store.name} is read-only: nothing can be freed there")
     with progress.bar(call.out, "collect", counts="blocks") as bar:
 
         def so_far(done: int, total: int) -> None:
@@ -57,6 +64,14 @@ def collect(call: Call, store: Store, *, dry_run: bool) -> Collected:
             if isinstance(error.__cause__, Missing | Corrupt | Malformed):
                 raise Damaged(str(error)) from error  # it is not the caller who is refused
             raise
+
+
+@cache
+def _nothing() -> Collected:
+    """What was done in a store that was not told to do anything."""
+    from pinfold.store import Collected  # noqa: PLC0415
+
+    return Collected(0, 0, 0, 0)
 
 
 def document(done: Collected, *, dry_run: bool) -> Json:
@@ -73,10 +88,13 @@ def document(done: Collected, *, dry_run: bool) -> Json:
 
 def tell(call: Call, done: Collected, *, dry_run: bool) -> None:
     """What a collection did, in words."""
+    if done is _nothing():
+        return
     verb = "would free" if dry_run else "freed"
-    call.out.say(
-        f"{verb} {output.some(done.freed_blocks, 'block')}, {output.size(done.freed_bytes)};"
-        f" {output.some(done.live_blocks, 'block')}, {output.size(done.live_bytes)} are in use"
-    )
+    freed = output.some(done.freed_blocks, "block")
+    live = f"{output.some(done.live_blocks, 'block')}, " if done.live_blocks or not done.live_bytes else ""
+    if done.freed_bytes or not done.freed_blocks:  # else it is not known
+        freed += f", {output.size(done.freed_bytes)}; {live}{output.size(done.live_bytes)} are in use"
+    call.out.say(f"{verb} {freed}")
     if done.waiting_bytes:
         call.out.say(f"{output.size(done.waiting_bytes)} wait for runs that are under way")

@@ -76,8 +76,8 @@ def read_recipients(given: tuple[str, ...], file: str | None) -> list[str]:
         "pinfold init /srv/backups --recipient age1...  # this machine can save, but not read or delete",
         "pinfold init /srv/backups --recipient-file ~/.ssh/id_ed25519.pub --agent web1",
     ],
-    returns="repository, store, keyring (CID), slots (number), agent_key (path or null), padding, beside: list of the ids of"
-    " repositories that the store held already",
+    returns="repository, store, keyring (CID), slots (number), agent_key (path or null), padding, beside: list of the"
+    " ids of repositories that the store held already",
     exits=(5,),
 )
 @click.argument("repo", required=False)

@@ -58,8 +58,8 @@ def replicate(
     newer than the main store's newest of that source, the main store gets them. Needs no key. Killed, the same command
     goes on where it stopped. A SNAPSHOT that is named is looked at block by block, pinned or not. From a gateway, which
     has no list of pins, goes what is named so, or behind its address as ?root=CID. The token of a store of --to
-    or --from stands in pinfold.toml, as token_file in [stores."REPO"], with REPO as it is written here; PINFOLD_TOKEN_FILE
-    is for the repository of the settings, or for such a store where that one is a folder or not given.
+    or --from stands in pinfold.toml, as token_file in [stores."REPO"], with REPO as it is written here;
+    PINFOLD_TOKEN_FILE is for the repository of the settings, or for such a store where that one is a folder or not given.
     """
     from pinfold import wiring  # noqa: PLC0415
     from pinfold.cli import choose  # noqa: PLC0415

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,18 +14,22 @@ from pinfold.cli import output
 from pinfold.cli.options import command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pinfold.cli.call import Call
     from pinfold.cli.choose import Fits
     from pinfold.cli.options import Json
     from pinfold.restore import Restored
+    from pinfold.seal.secret import Secret
     from pinfold.snapshot import Manifest, Snapshot
     from pinfold.wiring import Owned
+    from pinfold.wiring.secrets import Ask
 
 _DAMAGED = 4
 _PARTIAL = 3
 _MOST_TOLD = 20
+_LONG = 3.0
+_STILL = "still looking for the snapshot: a gateway may search the network, Kubo's for 30 seconds"
 
 
 @command(
@@ -80,13 +86,40 @@ def restore(
     if delete and wanted is not None:
         raise click.UsageError("--delete would remove what --include and --exclude leave out; use it without them")
     settings = call.settings()
-    with wiring.elsewhere(settings, snapshot) as alone, wiring.owned(alone or settings, call.ask) as owner:
-        made = choose.snapshot(owner, "latest" if alone else snapshot)
-        manifest = owner.manifest(made)
+    with contextlib.ExitStack() as stack:
+        with _patient(call, settings.repository or "") as found:
+            alone = stack.enter_context(wiring.elsewhere(settings, snapshot))
+            owner = stack.enter_context(wiring.owned(alone or settings, _after(found, call.ask)))
+            made = choose.snapshot(owner, "latest" if alone else snapshot)
+            manifest = owner.manifest(made)
         choice = _Choice(wanted, overwrite, delete, numeric_owner)
         if dry_run:
             return _rehearse(call, owner, made, manifest, target, choice)
         return _restore(call, owner, made, manifest, target, choice)
+
+
+@contextlib.contextmanager
+def _patient(call: Call, where: str) -> Iterator[Callable[[], None]]:
+    """Tell whoever sits before a terminal what takes so long, unless what is given was called before."""
+    told = threading.Timer(_LONG, call.out.hint, [_STILL])
+    told.daemon = True
+    if not call.out.is_silent and where.lower().startswith("gateway+"):
+        told.start()
+    try:
+        yield told.cancel
+    finally:
+        told.cancel()
+
+
+def _after(found: Callable[[], None], ask: Ask | None) -> Ask | None:
+    if ask is None:
+        return None
+
+    def asking(prompt: str) -> Secret:
+        found()
+        return ask(prompt)
+
+    return asking
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -66,7 +66,9 @@ def add(call: Call, folder: Path, **asked: Any) -> int:  # noqa: ANN401  # as cl
     call.out.document({**told, "token": text})
     call.out.line(text)
     until = f"until {told['expires']}" if told["expires"] else "until it is removed"
-    call.out.hint(f"It is good {until}. This is all there is of it: keep it now. To take it away: pinfold token remove {made.id}")
+    call.out.hint(
+        f"It is good {until}. This is all there is of it: keep it now. To take it away: pinfold token remove {made.id}"
+    )
     return 0
 
 

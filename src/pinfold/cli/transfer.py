@@ -162,7 +162,7 @@ def _opened(names: Sequence[str]) -> Generator[BinaryIO, None, None]:
         if name == "-":
             yield sys.stdin.buffer
             continue
-        with _try(lambda name: open(name, "rb"), name) as file:  # noqa: PTH123, SIM115  # a word, as it is
+        with _try(lambda name: open(name, "rb"), name) as file:  # noqa: PTH123  # a word, as it is
             yield file
 
 

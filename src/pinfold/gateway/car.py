@@ -86,7 +86,7 @@ def plan(way: Way, options: CarOptions, blocks: Blocks) -> Plan:
 
 def stream(planned: Plan, blocks: Blocks, supply: Supply) -> Iterator[bytes]:
     """Yield the CAR in pieces.  Raises what the store raises, Malformed, and Unavailable beyond a bound."""
-    with closing(blocks), closing(Seen(supply)) as seen, closing(Seen(supply)) as whole:
+    with closing(blocks), blocks.streaming(), closing(Seen(supply)) as seen, closing(Seen(supply)) as whole:
         parts = [car.header([planned.way.end])]
         size = sent = 0
         for cid, block in _sections(planned, blocks, seen, whole):
@@ -99,8 +99,13 @@ def stream(planned: Plan, blocks: Blocks, supply: Supply) -> Iterator[bytes]:
             if len(block) >= _PIECE:
                 # Never joined: that would be a second copy behind each slow reader.
                 yield b"".join(parts)
-                yield block
                 parts, size = [], 0
+                if blocks.is_spared(cid, block):
+                    slices = blocks.in_slices(cid, block)
+                    del block
+                    yield from slices
+                else:
+                    yield block
                 continue
             parts.append(block)
             size += len(block)
@@ -119,14 +124,17 @@ def _sections(planned: Plan, blocks: Blocks, seen: Seen, whole: Seen) -> Iterato
         yield from _all(end, blocks, None if options.dups else seen)
     elif planned.kind is Kind.FILE and planned.span is not None:
         once = (None, None) if options.dups else (seen, whole)
-        for one in filetree.visit(end, blocks, planned.span, *once):
-            yield one.cid, one.block
+        yield from map(_section, filetree.visit(end, blocks, planned.span, *once))
     elif planned.kind is Kind.FOLDER and shards.is_sharded(load_unixfs(end, blocks.meet)[1]):
         for found in shards.trie(end, blocks):
             if isinstance(found, shards.Shard):
                 yield found
     else:
         yield end, blocks.part(end)
+
+
+def _section(one: filetree.Visit) -> Section:
+    return one.cid, one.block
 
 
 def _all(root: CID, blocks: Blocks, seen: Seen | None) -> Iterator[Section]:
@@ -136,10 +144,11 @@ def _all(root: CID, blocks: Blocks, seen: Seen | None) -> Iterator[Section]:
         if seen is not None and not seen.add(cid):
             continue
         blocks.expect(islice(reversed(pending), _AHEAD))
+        if cid.codec == RAW:
+            yield cid, blocks.part(cid)  # which no variable here holds
+            continue
         block = blocks.part(cid)
         yield cid, block
-        if cid.codec == RAW:
-            continue
         children = links(cid, block)
         if seen is not None:
             children = list(dict.fromkeys(children))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pinfold.door import BadRequest, Response
 from pinfold.errors import Malformed
-from pinfold.gateway import page, shards
+from pinfold.gateway import filetree, page, resolve, shards
 from pinfold.gateway.page import Listing
 from pinfold.ipld import Kind, kind, lookup
 from pinfold.ipld.cid import DAG_PB, RAW
@@ -33,11 +33,15 @@ _LAST: Final = 1 << 64
 
 
 def index(cid: CID, blocks: Blocks) -> CID | None:
-    """Return the file index.html of a folder, None where it has none."""
-    entry = lookup(cid, INDEX.encode(), blocks.meet)
+    """Return the file index.html of a folder, None where it has none.
+
+    Raises BadRequest 422 for folders too large, Malformed, and what the store raises.
+    """
+    get = resolve.metered(blocks)
+    entry = lookup(cid, INDEX.encode(), get)
     if entry is None or entry.cid.codec not in {RAW, DAG_PB}:
         return None
-    return entry.cid if kind(entry.cid, blocks.meet) is Kind.FILE else None
+    return entry.cid if kind(entry.cid, lambda cid: filetree.outline(get(cid)).bare) is Kind.FILE else None
 
 
 def etag(cid: CID, request: Request) -> str:
@@ -73,7 +77,7 @@ def _listing(cid: CID, blocks: Blocks, begin: int, most: int) -> Listing:
     size = 0
     for one in shards.trie(cid, blocks, begin - 1):
         if isinstance(one, shards.Shard):
-            size += len(one.block)
+            size += max(len(one.block), filetree.weight(one.block))
             if size > MOST_SHARDS:
                 raise Malformed("HAMT shard", f"a page of the folder takes more than {MOST_SHARDS} bytes of shards")
             continue

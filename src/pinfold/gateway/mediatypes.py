@@ -82,8 +82,11 @@ def by_name(name: str) -> str:
     return _with_charset(kind or "")
 
 
-def by_content(head: bytes) -> str:
-    """Return the type that the first bytes of a file tell; `head` has SNIFFED of them, or all there are."""
+def by_content(head: bytes, *, cut: bool | None = None) -> str:
+    """Return the type that the first bytes of a file tell, SNIFFED of them at most.
+
+    `cut`: whether the file goes on behind them; where it is not said, those that end sooner are all of it.
+    """
     for offset, magic, kind in _MAGIC:
         if head.startswith(magic, offset):
             return kind
@@ -95,7 +98,7 @@ def by_content(head: bytes) -> str:
         head.decode()
     except UnicodeDecodeError as error:
         # A letter may be cut in two at the end of what was read.
-        if len(head) < SNIFFED or error.start < len(head) - 3:
+        if not (len(head) >= SNIFFED if cut is None else cut) or error.start < len(head) - 3:
             return UNKNOWN
     return "text/plain; charset=utf-8"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pinfold.door import BadRequest
 from pinfold.errors import Malformed
+from pinfold.gateway import filetree
 from pinfold.gateway.formats import DOCUMENTS
 from pinfold.ipld import Kind, kind, lookup
 from pinfold.ipld.cid import DAG_PB
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from pinfold.ipld import Entry, Get
     from pinfold.ipld.cid import CID
 
-# To find one name in a folder takes 80 ms for each megabyte of it: more than this is no honest path.
-MOST_FOLDERS: Final = 8 << 20
+# To find one name in a folder takes 90 ms for each megabyte of it: more than this is no honest path.
+MOST_FOLDERS: Final = 6 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +59,13 @@ def walk(root: CID, names: tuple[str, ...], blocks: Blocks, refuse: Callable[[CI
     """
     roots: list[CID] = [root]
     passed: list[CID] = []
-    room = MOST_FOLDERS
+    get = metered(blocks)
     refuse(root)
 
     def note(cid: CID) -> bytes:
-        nonlocal room
-        block = blocks.meet(cid)
         if not passed or passed[-1] != cid:
             passed.append(cid)
-            room -= len(block)
-        if room < 0:
-            raise BadRequest(422, f"the folders on this path have more than {MOST_FOLDERS} bytes together")
-        return block
+        return get(cid)
 
     for name in names:
         entry = _entry(roots[-1], name.encode(), note, blocks)
@@ -78,6 +74,21 @@ def walk(root: CID, names: tuple[str, ...], blocks: Blocks, refuse: Callable[[CI
         refuse(entry.cid)
         roots.append(entry.cid)
     return Way(tuple(roots), tuple(map(str, roots)), tuple(passed))
+
+
+def metered(blocks: Blocks) -> Get:
+    """Return what gets nodes of folders, and raises BadRequest 422 where they are too large together to be read."""
+    room = MOST_FOLDERS
+
+    def get(cid: CID) -> bytes:
+        nonlocal room
+        block = blocks.meet(cid)
+        room -= max(len(block), filetree.weight(block))
+        if room < 0:
+            raise BadRequest(422, f"the folders on this path have more than {MOST_FOLDERS} bytes together")
+        return block
+
+    return get
 
 
 def _entry(folder: CID, name: bytes, get: Get, blocks: Blocks) -> Entry | None:

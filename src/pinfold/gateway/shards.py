@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pinfold.errors import Malformed
+from pinfold.gateway.filetree import weight
 from pinfold.ipld import hamt, unixfs
 from pinfold.ipld.nodes import load_unixfs
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pinfold.ipld.cid import CID
     from pinfold.ipld.dagpb import Link
 
+# Bytes of links in one shard: 1024 entries with names of 255 bytes have 310 kB.
+MOST_SHARD: Final = 1 << 20
 _AHEAD: Final = 64
 _BITS: Final = 64
 
@@ -46,10 +49,12 @@ def trie(root: CID, blocks: Blocks, after: int = -1) -> Iterator[Shard | tuple[i
     what the store raises.
     """
     block = blocks.part(root)
-    node, data = load_unixfs(root, lambda _: block)
-    yield Shard(root, block)
+    node, data = _load(root, block)
     cut = hamt.read_layout(data)
     pending = _children(node, data, cut, 0, 0) if node.links else []
+    found = [Shard(root, block)]
+    del block, node, data  # as in filetree.py
+    yield found.pop()
     while pending:
         place = pending.pop()
         # The greatest hash that lies below this place.
@@ -67,14 +72,21 @@ def trie(root: CID, blocks: Blocks, after: int = -1) -> Iterator[Shard | tuple[i
             raise Malformed("HAMT shard", f"is deeper than {cut.levels} levels")
         blocks.expect(_shards(pending))
         block = blocks.part(place.link.cid)
-        yield Shard(place.link.cid, block)
-        node, data = load_unixfs(place.link.cid, lambda _, block=block: block)  # type: ignore[misc]
-        pending += _children(node, data, cut, place.depth, place.path)
+        pending += _children(*_load(place.link.cid, block), cut, place.depth, place.path)
+        found.append(Shard(place.link.cid, block))
+        del block
+        yield found.pop()
 
 
 def is_sharded(data: unixfs.Data) -> bool:
     """Whether a folder is a trie."""
     return data.kind == unixfs.Kind.SHARD
+
+
+def _load(cid: CID, block: bytes) -> tuple[dagpb.Node, unixfs.Data]:
+    if weight(block) > MOST_SHARD:
+        raise Malformed("HAMT shard", f"{cid} has more than {MOST_SHARD} bytes of links")
+    return load_unixfs(cid, lambda _: block)
 
 
 def _children(node: dagpb.Node, data: unixfs.Data, cut: hamt.Layout, depth: int, path: int) -> list[_Place]:

@@ -143,6 +143,6 @@ def answer(status: int, document: object, *headers: tuple[str, str]) -> Response
 
 def failure(status: int, details: str) -> Response:
     """The answer to a request that failed; `details`: one line for people."""
-    headers = [("WWW-Authenticate", 'Bearer realm="pins"')] if status == 401 else []
+    headers = {401: [("WWW-Authenticate", 'Bearer realm="pins"')], 503: [("Retry-After", "5")]}.get(status, [])
     reason = _REASONS.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_SERVER_ERROR")
     return answer(status, {"error": {"reason": reason, "details": details}}, *headers)

@@ -38,6 +38,8 @@ _CAR: Final = "application/vnd.ipld.car; version=1; order=dfs; dups=n"
 # A stream slower than this holds a worker for nothing; a modem was faster.
 _SLOWEST: Final = 4 << 10
 _GRACE: Final = 30.0
+# A stream is broken off and begun anew further below: until then a server can hold a worker without sending bytes.
+_STREAM: Final = 120.0
 _MOST_REPEATED: Final = 256 << 20
 
 
@@ -118,17 +120,23 @@ class _Fetching:
         return cid, block
 
     def _stream(self, root: CID) -> None:
-        """Take `root` and what lies below it as one CAR, as far as that goes: the rest is asked for singly."""
+        """Take `root` and what lies below it as one CAR, as far as that goes: the rest is asked for singly.
+
+        One that was as fast as it should be until its time was over is followed by others.
+        """
+        began, before = time.monotonic(), self._budget.fetched_bytes
         try:
             with closing(self._blocks(root)) as blocks:
                 self._store.put(blocks)
         except (_NoCar, Unreached):
-            self._gives_cars = False
+            self._budget.check()
+            took = time.monotonic() - began
+            self._gives_cars = took >= _STREAM and self._budget.fetched_bytes - before > took * _SLOWEST
 
     def _blocks(self, root: CID) -> Generator[Block, None, None]:
         expected, taken, repeated = SeenMarks(), SeenMarks(), 0
         expected.add(root)
-        with self._told(), self._ask(root, "car", _CAR, self._budget.left) as answer:
+        with self._told(), self._ask(root, "car", _CAR, _STREAM) as answer:
             if not answer.header("content-type").startswith("application/vnd.ipld.car"):
                 raise _NoCar
             _, blocks = car.read_car(_Readable(answer, self._budget, self._where), max_section=MAX_BLOCK + 256)
@@ -151,6 +159,7 @@ class _Fetching:
         query = [("format", form)] if form == "raw" else [("format", form), ("dag-scope", "all")]
         accepted = (200,) if form == "raw" else (200, 400, 404, 406, 415, 501)
         headers = {"Accept": accept, "User-Agent": "pinfold"}
+        within = min(within, self._budget.left)
         with self._client.open("GET", f"/ipfs/{cid}", query, headers=headers, within=within, accept=accepted) as answer:
             if answer.status != 200:
                 raise _NoCar

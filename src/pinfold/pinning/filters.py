@@ -5,6 +5,7 @@ Source: IPFS Pinning Service API 1.0.0, parameters of GET /pins.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 MOST: Final = 1000
 USUAL: Final = 10
 MAX_CIDS: Final = 10
+# Each key is looked for in every pin: 45 of them over 90,000 pins took 7.8 s.
+MAX_KEYS: Final = 10
+_NUMBER: Final = re.compile(r"[0-9]{1,4}")
 
 
 class Status(StrEnum):
@@ -57,7 +61,10 @@ def parse(request: Request) -> Filter:
         value = request.option(option)
         if value is not None:
             parts.append((condition, [_moment(option, value)]))
-    parts += [(_META, pair) for pair in parse_meta(request.option("meta") or "{}").items()]
+    meta = parse_meta(request.option("meta") or "{}")
+    if len(meta) > MAX_KEYS:
+        raise BadRequest(400, f"meta: at most {MAX_KEYS} keys at once")
+    parts += [(_META, pair) for pair in meta.items()]
     conditions = tuple(condition for condition, _ in parts)
     return Filter(conditions, tuple(value for _, values in parts for value in values), _limit(request))
 
@@ -102,7 +109,7 @@ def _limit(request: Request) -> int:
     given = request.option("limit")
     if given is None:
         return USUAL
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= MOST:
+    if not _NUMBER.fullmatch(given) or not 1 <= int(given) <= MOST:
         raise BadRequest(400, f"limit: {given[:80]!r} is no number from 1 to {MOST}")
     return int(given)
 

@@ -1,8 +1,9 @@
 """Where blocks can be fetched from: URLs, and the multiaddresses of HTTP servers.
 
 A service that connects to wherever a stranger says can be turned against its own network.  So addresses
-are looked at twice: as they are written, and once connected, before a byte is sent: names that point inwards
-are caught wherever and however often they are resolved.  Behind a proxy, that one's rules hold instead.
+are looked at twice: as they are written, and as names are resolved, before each connection, which goes to the
+address that was looked at.  A name that leads inwards is told as one that leads nowhere, whatever is open there.
+Behind a proxy, that one's rules hold instead.
 
 Source: the multiaddr protocol table; https://specs.ipfs.tech/http-gateways/trustless-gateway/
 """
@@ -10,22 +11,24 @@ Source: the multiaddr protocol table; https://specs.ipfs.tech/http-gateways/trus
 from __future__ import annotations
 
 import ipaddress
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import HTTPError
+from urllib3.util.connection import allowed_gai_family
 
 from pinfold.store.client import Client
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterable
 
 SILENCE: Final = 20.0
+_ADDRESSES: Final = 3
 _HOSTS: Final = ("dns", "dns4", "dns6", "ip4", "ip6")
-# Networks that lead to IPv4 addresses written inside of IPv6 ones.
-_TRANSLATED: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+# All of the internet that speaks IPv6; what is outside leads to IPv4 addresses inside of IPv6 ones, or inwards.
+_INTERNET: Final = ipaddress.ip_network("2000::/3")
 
 
 def url_of(origin: str) -> str | None:
@@ -35,12 +38,15 @@ def url_of(origin: str) -> str | None:
     """
     if origin.startswith("/"):
         return _from_multiaddr(origin)
+    # urlsplit drops some of these, and others read a backslash as the end of a host.
+    if not origin.isprintable() or " " in origin or "\\" in origin:
+        raise ValueError("is a URL with letters that no URL has")
     try:
         parts = urlsplit(origin)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError("is no URL") from error
-    if parts.scheme not in {"http", "https"} or not host:
+    if parts.scheme not in {"http", "https"} or not host or port == 0:
         raise ValueError("is neither http://…, https://…, nor a multiaddress")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("is a URL with a password, a query or a fragment")
@@ -92,7 +98,7 @@ def is_public(host: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             found = found.ipv4_mapped
-        elif found.sixtofour or found.teredo or any(found in network for network in _TRANSLATED):
+        elif found.sixtofour or found.teredo or found not in _INTERNET:
             return False
     return found.is_global and not found.is_multicast
 
@@ -125,25 +131,38 @@ def client(url: str, *, private: bool, connections: int) -> Client:
     return kind(url, timeout=SILENCE, connections=connections)
 
 
+def _public(host: str, port: int) -> list[str]:
+    """The public addresses of a host.  Raises OSError without one."""
+    with suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(host.strip("[]"), port, allowed_gai_family(), socket.SOCK_STREAM)
+        if public := [address for *_, (address, *_) in found if isinstance(address, str) and is_public(address)]:
+            return list(dict.fromkeys(public))
+    # One text for all: which inner names there are, and what is open there, is nobody's business.
+    raise OSError("its name leads to no public address")
+
+
 class _Guarded:
-    """A connection that ends before a byte is sent when it leads to a private network."""
+    """A connection that is made to public addresses only: those that its name had when it was asked for."""
+
+    _dns_host: str
+    port: int
 
     def _new_conn(self) -> socket.socket:
-        made: socket.socket = super()._new_conn()  # type: ignore[misc]
-        peer = str(made.getpeername()[0])
-        if not is_public(peer):
-            made.close()
-            # No word of the address: how inner names resolve is nobody's business.
-            raise NewConnectionError(self, "its name leads to a private network")  # type: ignore[arg-type]
-        return made
-
-
-class _GuardedHTTP(_Guarded, HTTPConnection):
-    pass
-
-
-class _GuardedHTTPS(_Guarded, HTTPSConnection):
-    pass
+        name = self._dns_host
+        failed: Exception | None = None
+        try:
+            # A name may have hundreds of addresses, each of them mute.
+            for address in _public(name, self.port)[:_ADDRESSES]:
+                self._dns_host = address
+                try:
+                    made: socket.socket = super()._new_conn()  # type: ignore[misc]
+                except (OSError, HTTPError) as error:
+                    failed = error
+                else:
+                    return made
+        finally:
+            self._dns_host = name
+        raise failed or OSError("its name leads nowhere")
 
 
 class PublicClient(Client):
@@ -152,5 +171,5 @@ class PublicClient(Client):
     def __init__(self, url: str, **how: Any) -> None:  # noqa: ANN401  # as Client takes them
         super().__init__(url, **how)
         if self._pool.proxy is None:
-            https = self._pool.scheme == "https"
-            self._pool.ConnectionCls = _GuardedHTTPS if https else _GuardedHTTP
+            usual = self._pool.ConnectionCls
+            self._pool.ConnectionCls = type(usual.__name__, (_Guarded, usual), {})

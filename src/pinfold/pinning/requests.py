@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pinfold.pinning.database import Database, Row
     from pinfold.pinning.filters import Filter
 
+# Seconds: of each of the two questions behind a list, and of the figures.
+_LONGEST: Final = 4.0
+_COUNTING: Final = 2.0
 _FIELDS: Final = "id, created, tenant, cid, root, name, origins, meta, status, details, attempts"
 _ADD: Final = (
     "INSERT INTO requests (created, id, tenant, root, cid, name, folded, label, origins, meta, status, details,"
@@ -93,11 +96,13 @@ class Requests:
         return found[0] if found else None
 
     def find(self, tenant: str, asked: Filter) -> tuple[int, list[PinRequest]]:
-        """How many there are in all, and the newest of them."""
+        """How many there are in all, and the newest of them.  Raises Unavailable where that takes too long."""
         where = " AND ".join(("tenant = ?", *asked.conditions))
-        count = self._database.rows(f"SELECT COUNT(*) FROM requests WHERE {where}", (tenant, *asked.values))  # noqa: S608
-        found = self._find(f"{where} ORDER BY created DESC LIMIT ?", tenant, *asked.values, asked.limit)
-        return count[0][0], found
+        values = (tenant, *asked.values)
+        count = self._database.rows(f"SELECT COUNT(*) FROM requests WHERE {where}", values, within=_LONGEST)  # noqa: S608
+        newest = f"SELECT {_FIELDS} FROM requests WHERE {where} ORDER BY created DESC LIMIT ?"  # noqa: S608
+        found = self._database.rows(newest, (*values, asked.limit), within=_LONGEST)
+        return count[0][0], [_request(row) for row in found]
 
     def remove(self, tenant: str, identity: str) -> bool:
         """Drop a request; whether it was there."""
@@ -107,26 +112,25 @@ class Requests:
         """Whether nobody dropped it meanwhile."""
         return bool(self._database.rows("SELECT 1 FROM requests WHERE created = ?", (request.created,)))
 
-    def claim(self, roots: Collection[bytes], tenants: Collection[str]) -> PinRequest | None:
-        """Take the next one that is due: new ones first, none of these roots and tenants.  It is pinning now."""
-        busy = f"root NOT IN ({','.join('?' * len(roots))}) AND tenant NOT IN ({','.join('?' * len(tenants))})"
-        with self._database.writing() as db:
-            query = (
-                f"SELECT {_FIELDS} FROM requests WHERE status = 'queued' AND due <= ? AND {busy}"  # noqa: S608
-                " ORDER BY attempts, due, created LIMIT 1"
-            )
-            row = db.execute(query, (self.now(), *roots, *tenants)).fetchone()
-            if row is None:
-                return None
-            db.execute("UPDATE requests SET status = 'pinning', details = '' WHERE created = ?", (row[1],))
-        return _request(row)
+    def waiting(self, roots: Collection[bytes]) -> list[str]:
+        """The tenants with requests that are due, other than for these roots."""
+        query = f"SELECT DISTINCT tenant FROM requests WHERE {_due(roots)}"  # noqa: S608
+        return [row[0] for row in self._database.rows(query, (self.now(), *roots))]
 
-    def done(self, request: PinRequest, status: Status, details: str = "", due: int = 0) -> None:
-        """Write down what came of an attempt; `due`: when to try again, for what is queued."""
+    def claim(self, roots: Collection[bytes], tenant: str) -> PinRequest | None:
+        """Take the next one of a tenant that is due: new ones first, none of these roots.  It is pinning now."""
+        found = self._find(
+            f"{_due(roots)} AND tenant = ? ORDER BY attempts, due, created LIMIT 1", self.now(), *roots, tenant
+        )
+        take = "UPDATE requests SET status = 'pinning', details = '' WHERE created = ? AND status = 'queued'"
+        return found[0] if found and self._database.change(take, (found[0].created,)) else None
+
+    def done(self, request: PinRequest, status: Status, details: str = "", due: int = 0, *, tried: int = 1) -> None:
+        """Write down what came of an attempt; `due`: when to try again, for what is queued; `tried`: 0 after a turn."""
         with self._database.writing() as db:
             db.execute(
-                "UPDATE requests SET status = ?, details = ?, attempts = attempts + 1, due = ? WHERE created = ?",
-                (str(status), details[:1000], due, request.created),
+                "UPDATE requests SET status = ?, details = ?, attempts = attempts + ?, due = ? WHERE created = ?",
+                (str(status), details[:1000], tried, due, request.created),
             )
             if status is Status.PINNED:
                 db.execute("DELETE FROM keeps WHERE request = ?", (request.created,))
@@ -150,13 +154,18 @@ class Requests:
         return {CID.decode(row[0]) for row in rows}
 
     def counts(self) -> dict[str, int]:
-        """How many there are of each status."""
-        found: dict[str, int] = dict(self._database.rows("SELECT status, COUNT(*) FROM requests GROUP BY status"))
+        """How many there are of each status.  Raises Unavailable where that takes too long."""
+        query = "SELECT status, COUNT(*) FROM requests GROUP BY status"
+        found: dict[str, int] = dict(self._database.rows(query, within=_COUNTING))
         return {status.value: found.get(status.value, 0) for status in Status}
 
     def _find(self, where: str, *values: object) -> list[PinRequest]:
         rows = self._database.rows(f"SELECT {_FIELDS} FROM requests WHERE {where}", values)  # noqa: S608
         return [_request(row) for row in rows]
+
+
+def _due(roots: Collection[bytes]) -> str:
+    return f"status = 'queued' AND due <= ? AND root NOT IN ({','.join('?' * len(roots))})"
 
 
 def _must_exist(db: sqlite3.Connection, tenant: str, identity: str) -> int:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _PATH: Final = re.compile(r"/pins(?:/([^/]{1,200}))?")
 _MAX_TOKEN: Final = 512
+# Of the threads of a server, 32 by default: however slow this door is, the others have the rest.
+_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class PinningService:
             private=options.private_origins,
         )
         self._waiting = threading.Semaphore(options.workers)
+        self._threads = threading.Semaphore(_AT_ONCE)
+        self._counted: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         """Begin to fetch."""
@@ -108,11 +113,15 @@ class PinningService:
             self._lock = -1
 
     def counts(self) -> dict[str, int]:
-        """How many requests there are of each status, for metrics."""
-        return self._requests.counts()
+        """How many requests there are of each status, for metrics; the last known where that cannot be read now."""
+        with suppress(StoreError):  # whoever reads metrics wants the other ones all the more then
+            self._counted = self._requests.counts()
+        return self._counted
 
     def __call__(self, request: Request) -> Response:
         """Answer a request; every failure is a document of the API."""
+        if not self._threads.acquire(blocking=False):
+            return documents.failure(503, f"{_AT_ONCE} requests are being answered already; try again")
         try:
             return self._answer(request)
         except BadRequest as error:
@@ -121,6 +130,8 @@ class PinningService:
             return documents.failure(507, "no room is left for requests; ask whoever runs this service")
         except StoreError:
             return documents.failure(503, "the service cannot read its requests now; try again")
+        finally:
+            self._threads.release()
 
     def _answer(self, request: Request) -> Response:
         path = _PATH.fullmatch(request.path)

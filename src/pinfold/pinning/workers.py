@@ -1,7 +1,10 @@
 """The threads behind the service: some fetch what is queued, one tidies up.
 
-Each request is tried at once, then after 5 seconds, then after twice that, up to an hour; new ones go first, and
-no tenant takes the last free worker.  What nobody has stays queued until `Limits.days` are over.
+Each request is tried at once, then after 5 seconds, then after twice that, up to an hour; new ones go first.  What
+nobody has stays queued until `Limits.days` are over.
+
+No tenant takes the last free worker, and several cannot keep them all: a free one goes to whoever has the fewest and
+has waited longest, and an attempt that had its turn (`Limits.turn`) ends when a tenant without any waits.
 """
 
 from __future__ import annotations
@@ -12,9 +15,9 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from pinfold.errors import Full, Incomplete, Malformed, PinfoldError, Refused, StoreError
+from pinfold.errors import Full, Incomplete, Malformed, PinfoldError, Refused, StoreError, Unavailable
 from pinfold.pinning import origins
-from pinfold.pinning.budget import Budget, Unfit, Unreached
+from pinfold.pinning.budget import Budget, Unfit, Unreached, Yielded
 from pinfold.pinning.fetch import AT_ONCE, fetch
 from pinfold.pinning.filters import Status
 from pinfold.pinning.moments import SECOND
@@ -62,6 +65,8 @@ class Workers:
         self._news = threading.Condition()
         self._under_way: dict[CID, Budget] = {}
         self._tenants: Counter[str] = Counter()
+        self._served: dict[str, float] = {}
+        self._count = count
         self._untidy = threading.Event()
         names = [f"pin-{number}" for number in range(count)]
         self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
@@ -85,8 +90,12 @@ class Workers:
 
     def wake(self) -> None:
         """There is something new in the queue."""
-        with self._news:
-            self._news.notify_all()
+        # Workers look by themselves each second: nobody need wait for one that waits for the database.
+        if self._news.acquire(timeout=1.0):
+            try:
+                self._news.notify_all()
+            finally:
+                self._news.release()
 
     def tidy(self) -> None:
         """Something was dropped."""
@@ -122,14 +131,28 @@ class Workers:
     def _claim(self) -> PinRequest | None:
         """The next request; None after a second without any."""
         with self._news:
-            busy = [tenant for tenant, count in self._tenants.items() if count >= self._most_each]
-            request = self._requests.claim([bytes(root) for root in self._under_way], busy)
+            roots = [bytes(root) for root in self._under_way]
+            waiting = [tenant for tenant in self._requests.waiting(roots) if self._tenants[tenant] < self._most_each]
+            request = self._requests.claim(roots, min(waiting, key=self._rank)) if waiting else None
             if request is None:
                 self._news.wait(1.0)
                 return None
-            self._under_way[request.wanted.root] = Budget(self._limits, self._stop)
+            self._under_way[request.wanted.root] = Budget(self._limits, self._stop, self._others_wait)
             self._tenants[request.tenant] += 1
+            self._served[request.tenant] = time.monotonic()
             return request
+
+    def _rank(self, tenant: str) -> tuple[int, float]:
+        return self._tenants[tenant], self._served.get(tenant, float("-inf"))
+
+    def _others_wait(self) -> bool:
+        """Whether all workers are taken and a tenant that has none waits."""
+        roots = [bytes(root) for root in list(self._under_way)]
+        try:
+            return len(roots) >= self._count and any(not self._tenants[one] for one in self._requests.waiting(roots))
+        except StoreError as error:
+            _log.warning("whether others wait for a worker is not known now: %s", error)
+            return False
 
     def _leave(self, request: PinRequest) -> None:
         with self._news:
@@ -145,8 +168,10 @@ class Workers:
         try:
             try:
                 self._bring(request)
+            except Yielded as error:
+                self._done(request, Status.QUEUED, str(error), self._requests.now(), tried=0)
             except (Unfit, Refused, Malformed) as error:
-                self._requests.done(request, Status.FAILED, str(error))
+                self._done(request, Status.FAILED, str(error))
             except Full as error:
                 _log.warning("pin %s waits: %s", request.wanted.cid, error)
                 self._again(request, "no room left here for now")
@@ -175,6 +200,8 @@ class Workers:
         clients += [origins.client(url, private=True, connections=AT_ONCE) for url in own if url not in urls]
         try:
             fetch(request.wanted.root, clients, self._store, self._under_way[request.wanted.root])
+        except Yielded:
+            raise
         except Unreached as error:
             raise Unreached("; ".join([str(error), *wrong])) from error
         finally:
@@ -184,11 +211,23 @@ class Workers:
     def _again(self, request: PinRequest, why: str) -> None:
         age = (self._requests.now() - request.created) / SECOND / 86400
         if age > self._limits.days:
-            self._requests.done(request, Status.FAILED, f"given up after {self._limits.days:g} days: {why}")
+            self._done(request, Status.FAILED, f"given up after {self._limits.days:g} days: {why}")
             return
         wait = min(_FIRST_WAIT * 2 ** min(request.attempts, 12), _LONGEST_WAIT)
         due = self._requests.now() + int(wait * SECOND) if not self._stop.is_set() else 0
-        self._requests.done(request, Status.QUEUED, why, due)
+        self._done(request, Status.QUEUED, why, due)
+
+    def _done(self, request: PinRequest, status: Status, why: str, due: int = 0, *, tried: int = 1) -> None:
+        """Write down what came of an attempt, however long that takes: else it would be under way for ever."""
+        while True:
+            try:
+                self._requests.done(request, status, why, due, tried=tried)
+            except (Unavailable, Full) as error:
+                _log.warning("what came of pin %s cannot be written down, which is tried again: %s", request.id, error)
+                if self._stop.wait(1.0):
+                    raise
+            else:
+                return
 
     def _tidy(self) -> None:
         """Unpin and rename when something changed, look after lost pins now and then."""

@@ -129,6 +129,7 @@ class Client:
         `connections`: how many are kept open for the next request.
         `failure`: the error that a status and the text of its answer stand for, in place of the usual ones.
         `usual_port`: where such servers listen, for the error when nobody does and the URL names no port.
+        Raises UsageError for a URL that is none, and a `ca_file` that holds no certificates.
         """
         self.url = url.rstrip("/")
         self._base = urlsplit(self.url).path
@@ -138,7 +139,7 @@ class Client:
         self._hint = f"; no port given, {usual_port}?" if usual_port and urlsplit(self.url).port is None else ""
         settings: dict[str, Any] = {"maxsize": connections, "block": False}
         if ca_file is not None:
-            settings["ca_certs"] = str(ca_file)
+            settings["ca_certs"] = str(_authorities(ca_file))
         try:
             self._pool = _pool(self.url, settings)
         except LocationValueError as error:
@@ -314,6 +315,17 @@ def _complaint(answer: Answer) -> str:
 def _line(text: str) -> str:
     words = " ".join(text.split())
     return "".join(letter if letter.isprintable() else "?" for letter in words)[:500]
+
+
+def _authorities(path: Path) -> Path:
+    """The file again, if certificates can be read there: later that would look like a failure of the server."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise UsageError(f"ca_file {path} holds no certificates") from error
+    except OSError as error:
+        raise UsageError(f"ca_file {path} cannot be read: {error.strerror}") from error
+    return path
 
 
 def _pool(url: str, settings: dict[str, Any]) -> urllib3.HTTPConnectionPool:

@@ -13,7 +13,7 @@ from threading import Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pinfold.allocator import share_buffers
-from pinfold.errors import Unavailable
+from pinfold.store.layers import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class Crew:
         future: Future[_T] = Future()
         with self._lock:
             if self._closed:
-                future.set_exception(Unavailable("stopped"))
+                future.set_exception(Unreachable("stopped"))
                 return future
             self._open.add(future)
             if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
@@ -66,7 +66,7 @@ class Crew:
                     self._tasks.put(_END)
         for future in left:
             with contextlib.suppress(InvalidStateError):
-                future.set_exception(Unavailable("stopped"))
+                future.set_exception(Unreachable("stopped"))
         if wait:
             for thread in self._threads:
                 thread.join()

@@ -240,10 +240,10 @@ def init(
     """
     from pinfold import catalogue, rekey  # noqa: PLC0415
     from pinfold.seal import slots  # noqa: PLC0415
-    from pinfold.store import power  # noqa: PLC0415
-    from pinfold.store.seam import Fetches  # noqa: PLC0415
     from pinfold.seal.keyring import Agent, first_keyring  # noqa: PLC0415
     from pinfold.seal.keys import OwnerKey  # noqa: PLC0415
+    from pinfold.store import power  # noqa: PLC0415
+    from pinfold.store.seam import Fetches  # noqa: PLC0415
 
     if not recipients and secret is None:
         raise UsageError("nobody could open this repository: give --recipient KEY or a passphrase")

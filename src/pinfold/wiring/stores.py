@@ -130,8 +130,8 @@ def _folder(where: str, *, create: bool) -> Store:
     from pinfold.store import FolderStore, PlainFolder, address  # noqa: PLC0415
 
     path = Path(where.removeprefix("file://"))
-    far = None if path.exists() else address.meant(where)
-    if far is not None:
+    far = None if path.exists() else address.meant(where) or address.meant(path.name)
+    if far is not None and not where.startswith("file://"):
         raise UsageError(f"{where} is no folder: was {far} meant? A folder of that name is file://{path.absolute()}")
     if create:
         return FolderStore.create(path)

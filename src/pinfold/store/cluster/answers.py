@@ -13,6 +13,7 @@ from typing import Any, Final
 from pinfold.clock import rfc3339
 from pinfold.errors import Malformed, Refused
 from pinfold.ipld.cid import CID
+from pinfold.store.cluster.endpoints import WRONG_SERVER
 from pinfold.store.seam import PinState
 
 _LONGEST: Final = 300
@@ -21,6 +22,14 @@ REMOTE: Final = "remote"
 WAITING: Final = frozenset({"pinning", "pin_queued", "unpinned", "unpinning", "unpin_queued"})
 BROKEN: Final = frozenset({"pin_error", "unexpectedly_unpinned", "unpin_error"})
 SILENT: Final = "cluster_error"
+_SHORT: Final = 60
+_PLAIN: Final = (
+    (("no space left", "disk quota", "not enough space"), "its Kubo has no room left"),
+    (("/api/v0/",), "its Kubo does not answer"),
+    (("failed to dial", "dials failed", "stream reset", "no addresses", "connection refused"), "it does not answer"),
+    (("deadline exceeded", "timeout", "timed out"), "it took too long"),
+    (("context canceled",), "it was stopped"),
+)
 _ABSENT: Final = frozenset({"unpinned", "unpinning", "unpin_queued", "unpin_error"})
 
 
@@ -57,6 +66,12 @@ class Allocation:
     passing: bool
 
 
+def plain(error: str) -> str:
+    """What a peer's error says, in a few words that fit a table."""
+    low = error.lower()
+    return next((words for marks, words in _PLAIN if any(mark in low for mark in marks)), _short(error))
+
+
 def states(told: object, where: str) -> list[PeerState]:
     """The peers of a `GET /pins/{cid}`, by name.  Raises Refused."""
     peers = _dictionary(_dictionary(told, where).get("peer_map") or {}, where)
@@ -89,6 +104,30 @@ def allocation(told: object, where: str) -> Allocation:
     expires = not str(pin.get("expire_at") or "0001-").startswith("0001-")
     passing = expires or pin.get("type") != "pin" or pin.get("mode") != "recursive"
     return Allocation(cid, str(pin.get("name") or ""), lowest, highest, peers, held, passing)
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """How many blocks one peer's Kubo collected, and what stopped it, or nothing."""
+
+    name: str
+    blocks: int
+    error: str
+
+
+def freed(told: object, where: str) -> list[Freed]:
+    """What each peer says to `POST /ipfs/gc`, by name.  Raises Refused."""
+    peers = _dictionary(_dictionary(told, where).get("peer_map") or {}, where)
+    found = []
+    for peer, one in peers.items():
+        said = _dictionary(one, where)
+        keys = said.get("keys") or []
+        if not isinstance(keys, list):
+            raise _strange(where)
+        errors = [_text(key.get("error")) for key in keys if isinstance(key, dict) and key.get("error")]
+        error = _text(said.get("error")) or next(iter(errors), "")
+        found.append(Freed(_text(said.get("peername")) or _text(peer), len(keys) - len(errors), error))
+    return sorted(found, key=lambda one: one.name)
 
 
 def members(told: object, where: str) -> set[str]:
@@ -144,6 +183,10 @@ def _alert_name(alert: dict[str, Any]) -> str:
     return _text(name) or _text(alert["peer"])
 
 
+def _short(error: str) -> str:
+    return error if len(error) <= _SHORT else f"{error[:_SHORT]}…"
+
+
 def _dictionary(told: object, where: str) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise _strange(where)
@@ -156,4 +199,4 @@ def _text(told: object) -> str:
 
 
 def _strange(where: str) -> Refused:
-    return Refused(f"{where} does not answer as an IPFS Cluster does: is this the address of a peer's REST interface?")
+    return Refused(f"{where} does not answer as an IPFS Cluster does: {WRONG_SERVER}")

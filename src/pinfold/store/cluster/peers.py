@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from pinfold.store.cluster.factors import Factors
 
 _METRIC_STEP: Final = 0.5
+_SILENT: Final = "it does not answer"
+# What a peer's word for a pin means, where the state does not say so already.
+_WORDS: Final = {
+    "pinned": "",
+    "pinning": "",
+    "pin_queued": "it has other pins to make first",
+    "pin_error": "it could not",
+    "unexpectedly_unpinned": "somebody unpinned it in this peer's Kubo",
+    "unpinned": "it has not heard of it yet",
+}
 
 
 class Peers:
@@ -80,7 +90,10 @@ class Peers:
 
     def states(self, root: CID) -> list[PeerState]:
         """What each peer says of a pin; those it was not given to are left out.  Raises StoreError."""
-        told = self._endpoints.json("GET", f"/pins/{root}")
+        return self.read(self._endpoints.json("GET", f"/pins/{root}"))
+
+    def read(self, told: object) -> list[PeerState]:
+        """The same, from a peer's answer.  Raises Refused."""
         found = answers.states(told, self._name)
         with self._lock:
             self._met.update((state.peer, state.name) for state in found if state.name != state.peer)
@@ -94,19 +107,24 @@ class Peers:
         wanted = lost if pin.highest == EVERYWHERE else {peer: lost.get(peer, peer) for peer in pin.peers}
         for peer, name in sorted(wanted.items(), key=lambda item: item[1]):
             if peer not in seen:
-                copies.append(CopyStatus(self._where(name), PinState.FAILED, detail="this peer does not answer"))
-        return PinStatus(pin.cid, tuple(copies), wanted=self._factors.needed(len(copies)))
+                copies.append(CopyStatus(self._where(name), PinState.FAILED, detail=_SILENT))
+        needed = self._factors.needed(len(copies))
+        if len(copies) < needed:
+            few = "1 peer" if len(copies) == 1 else f"{len(copies)} peers"
+            copies.append(CopyStatus(self._name, PinState.ABSENT, detail=f"the cluster has {few}, min={needed}"))
+        return PinStatus(pin.cid, tuple(copies), wanted=needed)
 
     def absent(self, root: CID) -> PinStatus:
         """The status of what is no pin."""
         return PinStatus(root, (CopyStatus(self._name, PinState.ABSENT),), wanted=self._factors.needed(1))
 
     def _copy(self, state: PeerState, lost: dict[str, str]) -> CopyStatus:
-        detail = state.error
         if state.word == answers.SILENT:
-            detail = f"this peer does not answer ({state.error})" if state.error else "this peer does not answer"
-        elif state.word != "pinned":
-            detail = f"{state.word}: {state.error}" if state.error else state.word
+            detail = _SILENT
+        elif state.error:
+            detail = answers.plain(state.error)
+        else:
+            detail = _WORDS.get(state.word, state.word)
         # The cluster wants it there, so a peer that does not know of it yet will.
         found = PinState.PINNING if state.state is PinState.ABSENT else state.state
         name = lost.get(state.peer, state.name) if state.name == state.peer else state.name

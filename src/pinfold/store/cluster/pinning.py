@@ -8,11 +8,12 @@ it found nothing, so every wait here has its end.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from pinfold.errors import StoreError
 from pinfold.store.cluster import answers
-from pinfold.store.cluster.endpoints import NotPinned, TooFewPeers
+from pinfold.store.cluster.endpoints import NotPinned, TooFewPeers, told
 from pinfold.store.cluster.factors import EVERYWHERE
 from pinfold.store.cluster.together import together
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pinfold.ipld.cid import CID
+    from pinfold.store.client import Client
     from pinfold.store.cluster.answers import Allocation, PeerState
     from pinfold.store.cluster.endpoints import Endpoints
     from pinfold.store.cluster.factors import Factors
@@ -58,18 +60,33 @@ class Pinning:
         self._wait = wait
         self._name = name
         self._sleep = sleep
+        self._dropped: set[CID] = set()
+        self.silent: list[str] = []
 
     def all(self) -> Iterator[Allocation]:
-        """What people pinned, in no order; passing pins are left out.  Raises StoreError."""
-        for told in self._endpoints.lines("GET", "/allocations", (("filter", "pin"),)):
-            pin = answers.allocation(told, self._name)
-            if not pin.passing and not pin.name.startswith(PASSING):
+        """What people pinned, in no order; passing pins are left out.  Raises StoreError.
+
+        Whatever any peer knows of, for one that was just started lacks the latest.  It may know of a pin that was
+        dropped meanwhile, too, which is left out only where this store dropped it.  `silent` are then the
+        addresses that could not be asked.
+        """
+        lists, silent = self._endpoints.lines("/allocations", (("filter", "pin"),))
+        self.silent = silent
+        found: dict[CID, Allocation] = {}
+        known: Counter[CID] = Counter()
+        for lines in lists:
+            pins = {pin.cid: pin for pin in (answers.allocation(line, self._name) for line in lines)}
+            known.update(pins.keys())
+            found = pins | found
+        for pin in found.values():
+            stale = known[pin.cid] < len(lists) and pin.cid in self._dropped
+            if not stale and not pin.passing and not pin.name.startswith(PASSING):
                 yield pin
 
     def find(self, root: CID) -> Allocation | None:
-        """The pin of `root`, if there is one.  Raises StoreError."""
+        """The pin of `root`, if any peer knows of one.  Raises StoreError."""
         try:
-            return answers.allocation(self._endpoints.json("GET", f"/allocations/{root}"), self._name)
+            return self._found(root)
         except NotPinned:
             return None
 
@@ -118,8 +135,15 @@ class Pinning:
 
     def status(self, root: CID) -> PinStatus:
         """Where `root` is pinned, peer by peer.  Raises StoreError."""
-        pin = self.find(root)
-        return self._peers.absent(root) if pin is None else self._peers.status(pin, self._peers.states(root))
+
+        def ask(client: Client) -> tuple[Allocation, list[PeerState]]:
+            # Both by the word of one peer that knows of it: another says of every peer that it is unpinned there.
+            return self._allocation(client, root), self._peers.read(told(client, "GET", f"/pins/{root}"))
+
+        try:
+            return self._peers.status(*self._endpoints.attempt(ask, about_pin=root not in self._dropped))
+        except NotPinned:
+            return self._peers.absent(root)
 
     def recover(self, root: CID) -> None:
         """Tell the peers whose pin failed to try again.  Raises StoreError."""
@@ -131,20 +155,31 @@ class Pinning:
         if errors:
             raise errors[0]
 
+    def dropping(self) -> bool:
+        """Whether a peer has still to unpin what is wanted no longer.  Raises StoreError."""
+        return any(self._endpoints.lines("/pins", (("filter", "unpinning,unpin_queued"),))[0])
+
     def _drop(self, root: CID) -> StoreError | None:
         try:
-            self._endpoints.json("DELETE", f"/pins/{root}")
+            self._endpoints.attempt(lambda client: told(client, "DELETE", f"/pins/{root}"), about_pin=True)
         except NotPinned:
             return None
         except StoreError as error:
             return error
+        self._dropped.add(root)
         return None
 
     def _post(self, root: CID, query: list[tuple[str, str]]) -> None:
+        self._dropped.discard(root)
         self._endpoints.json("POST", f"/pins/{root}", query)
 
     def _found(self, root: CID) -> Allocation:
-        return answers.allocation(self._endpoints.json("GET", f"/allocations/{root}"), self._name)
+        # Of a pin dropped just now, whoever has not heard of that still knows.
+        about_pin = root not in self._dropped
+        return self._endpoints.attempt(lambda client: self._allocation(client, root), about_pin=about_pin)
+
+    def _allocation(self, client: Client, root: CID) -> Allocation:
+        return answers.allocation(told(client, "GET", f"/allocations/{root}"), self._name)
 
     def _alike(self, base: Allocation, least: int, name: str) -> bool:
         wanted = tuple(int(value) for _, value in self._factors.query(least))

@@ -31,9 +31,14 @@ MAX_BLOCK: Final = 8 << 20
 READ_SECONDS: Final = 30.0
 # How long a Kubo may look for a block at the other peers' nodes.
 SEARCH_SECONDS: Final = 10
+# How long a Kubo may count its blocks.
+COUNT_SECONDS: Final = 600.0
 # How long a way is left out that did not answer.
 ASIDE_SECONDS: Final = 30.0
 _ABSENT: Final = ("not found locally", "could not find", "block was not found", "deadline exceeded")
+_NAME_ONE: Final = (
+    "add to the address ?kubo=http://HOST:5001, or its IPFS proxy ?kubo=http://HOST:9095, or ?gateway=http://HOST:8080"
+)
 _REST_PORT: Final = 9094
 _PROXY_PORT: Final = 9095
 
@@ -76,6 +81,17 @@ class KuboWay(Client):
             raise Refused(f"{self.url} does not answer as a Kubo does: is this the address of its RPC?")
         return size
 
+    def stored(self) -> tuple[int | None, int]:
+        """Blocks and bytes in the repository; a proxy tells the bytes of the whole cluster, and no blocks.
+
+        Raises Unavailable, Refused.
+        """
+        told = self.json("POST", "/api/v0/repo/stat", timeout=COUNT_SECONDS)
+        blocks, size = (told.get("NumObjects"), told.get("RepoSize")) if isinstance(told, dict) else (None, None)
+        if not isinstance(blocks, int | None) or not isinstance(size, int):
+            raise Refused(f"{self.url} does not answer as a Kubo does: is this the address of its RPC?")
+        return blocks, size
+
     def failure(self, status: int, text: str) -> StoreError:
         """A 500 by which Kubo says that a block is not there."""
         if status == 500 and any(words in text for words in _ABSENT):
@@ -110,12 +126,17 @@ class Reading:
     A way that does not answer is left out for a while, lest every question wait for it.
     """
 
-    def __init__(self, ways: Sequence[Way], crew: Crew, name: str) -> None:
-        """`crew`: by whom many questions are asked at once; `name`: how people call the store."""
+    def __init__(self, ways: Sequence[Way], crew: Crew, name: str, *, assumed: bool = False) -> None:
+        """`crew`: by whom many questions are asked at once; `name`: how people call the store.
+
+        `assumed`: nobody named the ways; if they never answered, trying again will not help.
+        """
         self.ways = tuple(ways)
         self._crew = crew
         self._name = name
         self._aside: dict[Way, float] = {}
+        self._assumed = assumed
+        self._answered = False
 
     def get(self, cid: CID, *, search: bool = False, sure: bool = True) -> bytes:
         """The block, its hash checked, from the first way that has it good.
@@ -139,6 +160,7 @@ class Reading:
                 errors.append(error)
             else:
                 return block
+        self._check_assumed(errors)
         missing = any(isinstance(error, Missing) for error in errors)
         for kind in (Corrupt,) if missing and not sure else (Corrupt, Unavailable, Refused):
             for failure in errors:
@@ -163,8 +185,7 @@ class Reading:
         """The ways.  Raises UsageError where there are none."""
         if not self.ways:
             raise UsageError(
-                f"{self._name}: blocks are read from a Kubo behind the cluster, and none is named; add to the address"
-                " ?kubo=http://HOST:5001, or its IPFS proxy ?kubo=http://HOST:9095, or ?gateway=http://HOST:8080"
+                f"{self._name}: blocks are read from a Kubo behind the cluster, and none is named; {_NAME_ONE}"
             )
         return self.ways
 
@@ -176,6 +197,18 @@ class Reading:
                 with suppress(StoreError):
                     sizes.append(way.used())
         return max(sizes, default=None)
+
+    def stored(self) -> tuple[int, int] | None:
+        """Blocks and bytes in all Kubos that can be asked; None where none can.  A proxy tells the bytes alone."""
+        told: list[tuple[int, int]] = []
+        for way in self.ways:
+            if isinstance(way, KuboWay):
+                with suppress(StoreError):
+                    blocks, size = way.stored()
+                    if blocks is None:
+                        return 0, size
+                    told.append((blocks, size))
+        return (sum(blocks for blocks, _ in told), sum(size for _, size in told)) if told else None
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -192,8 +225,17 @@ class Reading:
             except StoreError as failure:
                 errors.append(failure)
         if len(errors) == len(asked):
+            self._check_assumed(errors)
             raise errors[0]
         return False
+
+    def _check_assumed(self, errors: Sequence[StoreError]) -> None:
+        """Raise Refused where only assumed ways were asked and none ever answered."""
+        if self._assumed and not self._answered and all(isinstance(error, Unavailable) for error in errors):
+            raise Refused(
+                f"{self._name} takes blocks but cannot be read: {self.ways[0].url}, the IPFS proxy that is asked where"
+                f" no other is named, does not answer; {_NAME_ONE}"
+            )
 
     def _answering(self) -> list[Way]:
         """The ways that answered of late; all of them where none did.  Raises UsageError where there is no way."""
@@ -203,10 +245,14 @@ class Reading:
     def _ask(self, way: Way, question: Callable[[], _T]) -> _T:
         try:
             answer = question()
+        except Missing:
+            self._answered = True
+            raise
         except Unavailable:
             self._aside[way] = time.monotonic() + ASIDE_SECONDS
             raise
         self._aside.pop(way, None)
+        self._answered = True
         return answer
 
 

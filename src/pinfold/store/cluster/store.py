@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from pinfold.errors import Missing, Refused, StoreError, Unavailable
 from pinfold.ipld.cid import IDENTITY, SHA2_256
 from pinfold.store.cluster import cars
+from pinfold.store.cluster.collection import Collection
 from pinfold.store.cluster.endpoints import Endpoints
 from pinfold.store.cluster.factors import Factors, room
 from pinfold.store.cluster.peers import Peers
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
     from pinfold.store.address import Address
     from pinfold.store.client import Client
     from pinfold.store.cluster.answers import Allocation
-    from pinfold.store.seam import Block, PinStatus
+    from pinfold.store.seam import Block, Collected, PinStatus
 
 WAIT_SECONDS: Final = 120.0
 _SEND_SECONDS: Final = 60.0
 _PASSING_LIFE: Final = "48h"
 _AT_ONCE: Final = 16
+# Slashes in the name of a snapshot's pin. Whoever makes a snapshot tells of its copies; of other pins nobody does.
+_OF_SNAPSHOTS: Final = 4
 
 
 class ClusterStore:
@@ -64,7 +67,8 @@ class ClusterStore:
         self._wait = wait
         self._crew = Crew(_AT_ONCE, "pinfold-cluster")
         self._endpoints = Endpoints(address.urls, authorization=authorization, ca_file=ca_file)
-        self._reading = Reading(ways(address, authorization, ca_file), self._crew, self._name)
+        assumed = not {"kubo", "gateway"} & {option for option, value in address.options.items() if value}
+        self._reading = Reading(ways(address, authorization, ca_file), self._crew, self._name, assumed=assumed)
         self._peers = Peers(self._endpoints, self._factors, self._name, sleep)
         self._pinning = Pinning(
             self._endpoints, self._peers, self._factors, crew=self._crew, wait=wait, name=self._name, sleep=sleep
@@ -73,12 +77,18 @@ class ClusterStore:
         self._proof = Proof(self._reading, self._peers, self._sent, self._crew)
         self._lock = threading.Lock()
         self._sessions = 0
-        self.warnings: list[str] = []
+        self._told: list[str] = []
 
     @property
     def name(self) -> str:
         """The address, without its options."""
         return self._name
+
+    @property
+    def warnings(self) -> list[str]:
+        """What there is to tell that is no error."""
+        silent = [f"{url} did not answer: a pin that no other peer knows is not listed" for url in self._pinning.silent]
+        return [*self._told, *silent]
 
     @property
     def at_once(self) -> int:
@@ -103,7 +113,11 @@ class ClusterStore:
             self._let_go(self._sent.passing())
 
     def put(self, blocks: Iterable[Block]) -> int:
-        """Send what the cluster does not hold, CAR by CAR.  Raises Refused, Unavailable, Full."""
+        """Send what the cluster does not hold, CAR by CAR.  Raises Refused, Unavailable, Full.
+
+        And UsageError where nothing could ever be read again.
+        """
+        self._reading.told()
         new = 0
         for batch in cars.batches(self._taken(blocks)):
             there = self.has(cid for cid, _ in batch)
@@ -143,7 +157,7 @@ class ClusterStore:
         status = self._pinning.settle(self._pinning.order(root, name, base))
         if status.pinned == 0:
             self._give_up(root, status, before)
-        if status.short:
+        if status.short and name.count("/") < _OF_SNAPSHOTS:
             self._warn(status)
         if replaced is not None:
             self._replace(replaced)
@@ -170,6 +184,16 @@ class ClusterStore:
         if used is None:
             used = self._sent.size
         return Usage(used, used + room(free.values(), self._factors.most) if free else None)
+
+    def collect(self, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None) -> Collected:
+        """Let every peer's Kubo collect; see `Collection`.  Raises StoreError, Refused for a dry run."""
+        self._sent.forget()
+        collection = Collection(self._endpoints, self._pinning, self._reading, wait=self._wait, name=self._name)
+        done, told = collection.run(dry_run=dry_run)
+        self._told += told
+        if progress is not None:
+            progress(done.freed_blocks, done.freed_blocks)
+        return done
 
     def close(self) -> None:
         """Let go of connections and threads.  Idempotent."""
@@ -228,14 +252,14 @@ class ClusterStore:
 
     def _warn(self, status: PinStatus) -> None:
         line = f"{status.root} is on {status.pinned} of {status.due} peers of {self._name}: {_reasons(status)}"
-        self.warnings.append(line)
+        self._told.append(line)
 
     def _replace(self, old: Allocation) -> None:
         """Drop a pin that another took the place of.  Whoever may not unpin leaves it to those who may."""
         try:
             self._pinning.drop([old.cid])
         except Refused as error:
-            self.warnings.append(f"{self._name} keeps {old.name}, which was replaced: {error}")
+            self._told.append(f"{self._name} keeps {old.name}, which was replaced: {error}")
 
     def _let_go(self, passing: Iterable[CID]) -> None:
         """Drop passing pins.  Those that cannot be dropped end by themselves."""
@@ -243,10 +267,10 @@ class ClusterStore:
         try:
             self._pinning.drop(done)
         except StoreError as error:
-            self.warnings.append(f"{self._name} keeps {len(done)} passing pins for {_PASSING_LIFE}: {error}")
+            self._told.append(f"{self._name} keeps {len(done)} passing pins for {_PASSING_LIFE}: {error}")
         self._sent.end(done)
 
 
 def _reasons(status: PinStatus) -> str:
     lacking = [copy for copy in status.copies if copy.state is not PinState.PINNED]
-    return "; ".join(f"{copy.where.rpartition(' ')[2]}: {copy.detail or copy.state}" for copy in lacking[:20])
+    return "; ".join(f"{copy.where.rpartition(' ')[2]} {copy.state}: {copy.detail}" for copy in lacking[:20])

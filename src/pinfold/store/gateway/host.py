@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
 from pinfold.errors import Corrupt, Malformed, Missing, Refused, StoreError, Unavailable
+from pinfold.ipld.cid import CID
 from pinfold.store.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pinfold.ipld.cid import CID
     from pinfold.seal.secret import Secret
     from pinfold.store.client import Answer
 
 MAX_BLOCK: Final = (2 << 20) + (1 << 16)
 SILENCE: Final = 40.0  # seconds; Kubo looks for a block for 30 and then says so
 LONGEST: Final = 300.0
+_EMPTY: Final = CID.parse("bafkqaaa")
 _RAW: Final = "application/vnd.ipld.raw"
 _ANY: Final = range(200, 600)
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -34,6 +35,8 @@ _MOST_REDIRECTS: Final = 2
 _MOST_ORIGINS: Final = 16
 _NOT_THERE: Final = (404, 410, 504)
 _NOT_CACHED: Final = 412
+_NOTHING_HERE: Final = (404, 405)
+_RPC_IS_NONE: Final = ": is it a gateway? Kubo's has the port 8080 unless told otherwise, 5001 is its RPC"
 _NO_HEAD: Final = (400, 405, 406, 501)
 _BUSY: Final = (429, 503)
 _REFUSALS: Final = (401, 403)
@@ -70,13 +73,18 @@ class Host:
         self._lock = Lock()
         self._others: dict[str, Client] = {}
         self._heads = True
+        self._is_gateway: bool | None = None
 
     def fetch(self, cid: CID, stopped: Callable[[], bool] = lambda: False) -> bytes:
         """The block.  Raises Missing, Lied, Busy, Unavailable, Refused; Abandoned once `stopped` says so."""
         with self._asked("GET", cid, {"Accept": _RAW}) as answer:
-            if answer.status != 200:
-                raise self._failure(cid, answer)
-            block = self._body(cid, answer, stopped)
+            failure = None if answer.status == 200 else self._failure(cid, answer)
+            block = b"" if failure is not None else self._body(cid, answer, stopped)
+        if failure is not None:
+            if isinstance(failure, Missing) and answer.status in _NOTHING_HERE and not self._is_one():
+                raise Refused(f"{self.url} answers {answer.status} to everything{_RPC_IS_NONE}")
+            raise failure
+        self._is_gateway = True
         try:
             cid.verify(block, self.url)
         except (Corrupt, Malformed) as error:
@@ -99,6 +107,13 @@ class Host:
         except Missing:
             return False
         return True
+
+    def _is_one(self) -> bool:
+        """Whether it gives the empty block, which a gateway need not have and which is in its own name."""
+        if self._is_gateway is None:
+            with self._asked("GET", _EMPTY, {"Accept": _RAW}) as answer:
+                self._is_gateway = answer.status not in _NOTHING_HERE
+        return self._is_gateway
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -177,6 +192,8 @@ class Host:
             return Refused(f"{self.url} answers {status}; look at its token, and at what that one may do")
         if status >= 500 or status in {408, 425}:
             return Unavailable(f"{self.url} answers {status}")
+        if status == 405:
+            return Refused(f"{self.url} answers {status}{_RPC_IS_NONE}")
         return Refused(f"{self.url} answers {status}: is it a trustless gateway?")
 
 

@@ -19,6 +19,7 @@ from pinfold.store.gateway import host as hosts
 from pinfold.store.gateway.host import Abandoned, Busy, Host, Lied
 from pinfold.store.gateway.small import Small
 from pinfold.store.gateway.standing import Standing
+from pinfold.store.layers import NobodyListens, Unreachable
 from pinfold.store.seam import CopyStatus, PinState, PinStatus, Usage
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _LONGEST_WAIT: Final = 120.0
 # Rivals may be one in ten requests: a gateway that is slow with all of them is not to be asked twice as much.
 _FREE_RIVALS: Final = 8
 _RIVAL_SHARE: Final = 10
+_LASTING: Final = (Unreachable, NobodyListens)
 _NO_LIST: Final = "a gateway has no list of pins"
 
 
@@ -269,7 +271,9 @@ class GatewayStore:
             if kind is Missing and alike:
                 return Missing(cid, self.name)
             if alike:
-                return kind("; ".join(dict.fromkeys(map(str, alike))))
+                # What another attempt would meet again with every gateway stays that.
+                narrow = next((one for one in _LASTING if all(isinstance(error, one) for error in alike)), kind)
+                return narrow("; ".join(dict.fromkeys(map(str, alike))))
         lies = [book.lie for book in self._hosts.values() if book.lie]
         if lies:
             liars = " and ".join(host.url for host, book in self._hosts.items() if book.lie)

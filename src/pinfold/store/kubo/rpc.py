@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from pinfold.store.client import Answer, Query
 
 PORT: Final = 5001
-# As many as may be asked at once, by this store and by whoever reads ahead.
-CONNECTIONS: Final = 64
+# How many should be asked at once: over 50 ms 64 read half again as fast as 32 from a gateway, and next door as fast.
+AT_ONCE: Final = 64
+# The store's own threads and whoever reads ahead may ask as many each; one that is not kept costs a round trip.
+CONNECTIONS: Final = 2 * AT_ONCE
 # A pin walks what it keeps, and an import is synced before it is answered: minutes, on slow disks.
 PATIENCE: Final = 600.0
 # Whatever a node tells of its progress: so many seconds for one call.

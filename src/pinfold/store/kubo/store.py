@@ -16,7 +16,7 @@ from pinfold.store.kubo.keep import Keeper
 from pinfold.store.kubo.memory import Memory
 from pinfold.store.kubo.pins import Pins
 from pinfold.store.kubo.presence import Presence
-from pinfold.store.kubo.rpc import CONNECTIONS, LONGEST, Broken, Denied, NotHere, Rpc, fields, whole
+from pinfold.store.kubo.rpc import AT_ONCE, CONNECTIONS, LONGEST, Broken, Denied, NotHere, Rpc, fields, whole
 from pinfold.store.kubo.upload import SEEN_AT_ONCE, Upload
 from pinfold.store.seam import CopyStatus, PinState, PinStatus, Usage
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 # Kubo takes blocks of any size when told to; nothing larger than this is ours.
 MAX_BLOCK: Final = 8 << 20
-THREADS: Final = 32
 _ABSENT: Final = (404, 412)
 _CORRUPT: Final = re.compile(r"block (\S+) was corrupt.*")
 
@@ -60,7 +59,7 @@ class KuboStore:
         self._rpc = Rpc(address.urls[0], authorization=authorization, ca_file=ca_file)
         gateway = address.options.get("gateway")
         self._gateway = Client(gateway, ca_file=ca_file, connections=CONNECTIONS) if gateway else None
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="pinfold-kubo")
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pinfold-kubo")
         self._memory = Memory()
         self._pins = Pins(self._rpc)
         self._presence = Presence(self._rpc, self._memory, self._pool)
@@ -79,7 +78,7 @@ class KuboStore:
     @property
     def at_once(self) -> int:
         """How many blocks should be asked for together."""
-        return THREADS
+        return AT_ONCE
 
     @contextmanager
     def session(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from pinfold.errors import StoreError
     from pinfold.ipld.cid import CID
     from pinfold.seal.secret import Secret
     from pinfold.store.pinning.records import Record
@@ -30,12 +31,23 @@ _ALL: Final = ",".join(STATUSES)
 _GONE: Final = 404
 
 
+class _Service(Client):
+    """A service, with the errors that its answers stand for."""
+
+    def failure(self, status: int, text: str) -> StoreError:
+        """As the client's own; a service that has no list of pins is none."""
+        if status == _GONE:
+            said = f"{self.url} answers {status}" + (f": {text}" if text else "")
+            return Refused(f"{said}; is this a pinning service, its address without the /pins at the end?")
+        return super().failure(status, text)
+
+
 class Api:
     """One service.  Raises Refused, Unavailable, Full, as Client does."""
 
     def __init__(self, url: str, *, authorization: Secret | None, ca_file: Path | None) -> None:
         """Asks nothing yet."""
-        self._client = Client(url, authorization=authorization, ca_file=ca_file)
+        self._client = _Service(url, authorization=authorization, ca_file=ca_file)
         self._where = self._client.url
 
     def add(self, root: CID, name: str, origins: Sequence[str], instead_of: str | None = None) -> Record:
