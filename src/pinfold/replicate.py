@@ -159,17 +159,18 @@ class Replication:
 
     def _unpack_keyring(self, lists: list[list[Pin]]) -> None:
         """A gateway shows no keyring that stands alone: the newest of those in its snapshots is made to."""
-        for number, one in enumerate(self.sources):
-            if lists[number] and power(one, Named) is not None:  # type: ignore[type-abstract]
-                keyring = catalogue.newest_keyring(one, self._repository)
-                alone = MemoryStore("keyring")
-                blocks: list[Block] = []
-                root = snapshot.write_keyring(keyring, lambda *block: blocks.append(block))
-                alone.put(blocks)
-                alone.pin(root, catalogue.keyring_pin(keyring))
-                lists[number] += alone.pins()
-                self._holding.insert(0, alone)
-                return
+        named = (number for number, one in enumerate(self.sources) if power(one, Named) is not None and lists[number])  # type: ignore[type-abstract]
+        number = next(named, None)
+        if number is None:
+            return
+        keyring = catalogue.newest_keyring(self.sources[number], self._repository)
+        alone = MemoryStore("keyring")
+        blocks: list[Block] = []
+        root = snapshot.write_keyring(keyring, lambda *block: blocks.append(block))
+        alone.put(blocks)
+        alone.pin(root, catalogue.keyring_pin(keyring))
+        lists[number] += alone.pins()
+        self._holding.insert(0, alone)
 
     def _reading(self, target: Store | None = None) -> Mirror:
         """All sources, to be read from the first that has a block good; from the target itself at last."""

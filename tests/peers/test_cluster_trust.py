@@ -106,5 +106,8 @@ def test_an_answer_that_is_not_about_our_car_is_no_success(cluster2: Cluster) ->
     with Liar(truth=cluster2.peers[0].rest) as liar:
         for body in (b"[]", b"{}", b'[{"cid": "x", "bytes": 1}]', b"no JSON"):
             liar.lie("POST /add", says(body))
-            with closing(opened(f"cluster+{liar.url}?kubo={cluster2.peers[0].node.api}")) as store, pytest.raises(StoreError):
+            with (
+                closing(opened(f"cluster+{liar.url}?kubo={cluster2.peers[0].node.api}")) as store,
+                pytest.raises(StoreError),
+            ):
                 store.put(folder(noise(404, 3)).blocks)

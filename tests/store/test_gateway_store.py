@@ -198,7 +198,7 @@ def test_the_ways_of_not_having_a_block(liar: LyingGateway, status: int) -> None
 
 
 def test_what_lasts_is_not_tried_again() -> None:
-    """A name that nobody knows, and a port where nobody listens, are told as what they are, not as a passing trouble."""
+    """A name that nobody knows, and a port where nobody listens, are told as what they are: nothing passing."""
     with opened("http://nosuch.invalid") as store, pytest.raises(Unreachable):
         store.get(NAME)
     with opened(f"http://127.0.0.1:{free_port()}") as store, pytest.raises(NobodyListens):

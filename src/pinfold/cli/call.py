@@ -41,8 +41,8 @@ class Call:
             verbose=flags.get("verbose", 0),
             color="no_color" not in flags,
         )
-        if self.out.as_json or self.out.quiet:
-            logging.getLogger("pinfold.waiting").setLevel(logging.ERROR)
+        silent = self.out.as_json or self.out.quiet
+        logging.getLogger("pinfold.waiting").setLevel(logging.ERROR if silent else logging.NOTSET)
 
     def gives(self, flag: str) -> bool:
         """Whether this global option was given on the command line."""

@@ -59,7 +59,7 @@ def replicate(
     goes on where it stopped. A SNAPSHOT that is named is looked at block by block, pinned or not. From a gateway, which
     has no list of pins, goes what is named so, or behind its address as ?root=CID. The token of a store of --to
     or --from stands in pinfold.toml, as token_file in [stores."REPO"], with REPO as it is written here;
-    PINFOLD_TOKEN_FILE is for the repository of the settings, or for such a store where that one is a folder or not given.
+    PINFOLD_TOKEN_FILE is for the repository of the settings, or for such a store where that is a folder or not given.
     """
     from pinfold import wiring  # noqa: PLC0415
     from pinfold.cli import choose  # noqa: PLC0415

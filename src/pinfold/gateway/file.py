@@ -102,7 +102,8 @@ def _pieces(cid: CID, span: Span, blocks: Blocks) -> Iterator[bytes]:
         parts: list[bytes | memoryview] = []
         size = read = 0
         for one in filetree.visit(cid, blocks, span):
-            parts.append(one.data)
+            if one.data:  # else the block after it would be copied
+                parts.append(one.data)
             size += len(one.data)
             read += 0 if one.cid.codec == RAW else len(one.block) - len(one.data)
             del one  # the block is held by `parts` alone, and while a client takes it by nobody here
