@@ -46,7 +46,8 @@ KEYS: dict[str, tuple[str, dict[str, str]]] = {
     "stats": ("block_bytes blocks bytes files repository snapshots store", {}),
     "restore latest BACK": (RESTORED, {}),
     "verify --read --at-rest": (
-        "at_rest blocks bytes damage damage_count files notes opened read repository short_of_copies snapshots with_key",
+        "at_rest blocks bytes damage damage_count files notes opened read repository short_of_copies snapshots"
+        " with_key",
         {},
     ),
     "forget --keep-last 1": (

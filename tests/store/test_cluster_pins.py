@@ -151,12 +151,17 @@ def test_the_ipfs_proxy_is_a_way_to_read(cluster2: Cluster) -> None:
             store.pin(lost.root, "by/proxy")
 
 
-def test_without_a_way_to_read_nothing_is_put(cluster2: Cluster) -> None:
-    """The REST interface alone takes blocks and gives none, so a put is an error of usage; pins are listed."""
+def test_without_a_way_to_read_the_peers_prove(cluster2: Cluster) -> None:
+    """Blocks can be put and pinned with the REST interface alone, which is told; reading is an error of usage."""
     with closing(opened(repo([cluster2.peers[0]], kubo="", wait=30))) as store:
-        with pytest.raises(UsageError, match="kubo="):
-            stored(store, 303)
-        assert [] == list(store.pins("by/rest"))
+        dag = stored(store, 303)
+        assert 2 == store.pin(dag.root, "by/rest").pinned
+        assert dag.cids == store.has(dag.cids)
+        (line,) = store.warnings
+        assert "cannot be read" in line
+        assert "kubo=" in line
+        with pytest.raises(UsageError):
+            store.get(dag.root)
 
 
 def test_what_is_no_pin_of_ours_is_left_alone(store: ClusterStore, cluster2: Cluster) -> None:

@@ -10,7 +10,7 @@ import pytest
 from lab.liar import Answer, Liar
 from lab.lies import says_json, says_lines
 from lab.process import free_port
-from pinfold.errors import Refused, StoreError, Unavailable, UsageError
+from pinfold.errors import Refused, StoreError, Unavailable
 from pinfold.store import PinState
 from pinfold.store.address import parse
 from pinfold.store.cluster import answers
@@ -117,14 +117,6 @@ def test_a_wrong_address_is_asked_about(cluster2: Cluster) -> None:
         assert address is not None
         with closing(PinningStore(address)) as service, pytest.raises(Refused, match="is this a pinning service"):
             service.status(root)
-
-
-def test_nothing_is_put_where_nothing_can_be_read() -> None:
-    """Without a way to read a put is refused before anything is sent, with the options that name one."""
-    with Liar() as liar:
-        with closing(opened(f"cluster+{liar.url}")) as store, pytest.raises(UsageError, match="kubo="):
-            store.put([raw(b"x")])
-        assert [] == liar.asked
 
 
 def test_a_proxy_that_nobody_named_and_that_never_answered_is_told_at_once() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pinfold.clock import SystemClock
-from pinfold.errors import KeyFailure, PinfoldError, UsageError
+from pinfold.errors import Damaged, KeyFailure, PinfoldError, UsageError
 from pinfold.wiring.secrets import AGENT_SUFFIX, find_agent, read_bytes, unlocker, write_agent
 from pinfold.wiring.stores import store
 
@@ -108,19 +108,20 @@ def _repository(settings: Settings, where: Store) -> str:
 
 def _ours(settings: Settings, where: Store, found: Sequence[str]) -> list[str]:
     """Those of several repositories that the keys at hand are for: nobody is asked for one."""
-    from pinfold import catalogue  # noqa: PLC0415
-
     if settings.agent_key is None and (settings.identity or settings.passphrase is not None):
-        return [one for one in found if _opens(settings, catalogue.newest_keyring(where, one))]
+        return [one for one in found if _opens(settings, where, one)]
     keys = _agents_of(settings)
     return [one for one in found if one in keys]
 
 
-def _opens(settings: Settings, keyring: Keyring) -> bool:
+def _opens(settings: Settings, where: Store, repository: str) -> bool:
+    from pinfold import catalogue  # noqa: PLC0415
+
     try:
+        keyring = catalogue.newest_keyring(where, repository)
         keyring.open(unlocker(settings, keyring, None))
-    except KeyFailure:
-        return False
+    except (KeyFailure, Damaged):
+        return False  # nor is it chosen if it cannot be told
     return True
 
 

@@ -136,6 +136,7 @@ class Reading:
         self._name = name
         self._aside: dict[Way, float] = {}
         self._assumed = assumed
+        self.none = f"{name} cannot be read: blocks come from a Kubo behind the cluster, and none is named; {_NAME_ONE}"
         self._answered = False
 
     def get(self, cid: CID, *, search: bool = False, sure: bool = True) -> bytes:
@@ -184,9 +185,7 @@ class Reading:
     def told(self) -> tuple[Way, ...]:
         """The ways.  Raises UsageError where there are none."""
         if not self.ways:
-            raise UsageError(
-                f"{self._name}: blocks are read from a Kubo behind the cluster, and none is named; {_NAME_ONE}"
-            )
+            raise UsageError(self.none)
         return self.ways
 
     def used(self) -> int | None:

@@ -115,9 +115,10 @@ class ClusterStore:
     def put(self, blocks: Iterable[Block]) -> int:
         """Send what the cluster does not hold, CAR by CAR.  Raises Refused, Unavailable, Full.
 
-        And UsageError where nothing could ever be read again.
+        Where nothing can be read, which is of use beside other stores, `warnings` say so.
         """
-        self._reading.told()
+        if not self._reading.ways and self._reading.none not in self._told:
+            self._told.append(self._reading.none)
         new = 0
         for batch in cars.batches(self._taken(blocks)):
             there = self.has(cid for cid, _ in batch)
