@@ -20,6 +20,9 @@ SNAPSHOT = (
     "agent agent_key base block_bytes blocks bytes files finished generation host id interval kind new_blocks new_bytes"
     " path previous problem_count root sequence source source_id started tags"
 )
+VERIFIED = (
+    "at_rest blocks bytes damage damage_count files notes opened read repository short_of_copies snapshots with_key"
+)
 RESTORED = (
     "bytes damaged damaged_count dry_run files folders kept others owners_not_set problem_count problems removed"
     " snapshot target"
@@ -46,8 +49,7 @@ KEYS: dict[str, tuple[str, dict[str, str]]] = {
     "stats": ("block_bytes blocks bytes files repository snapshots store", {}),
     "restore latest BACK": (RESTORED, {}),
     "verify --read --at-rest": (
-        "at_rest blocks bytes damage damage_count files notes opened read repository short_of_copies snapshots"
-        " with_key",
+        VERIFIED,
         {},
     ),
     "forget --keep-last 1": (

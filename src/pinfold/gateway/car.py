@@ -72,7 +72,7 @@ def plan(way: Way, options: CarOptions, blocks: Blocks) -> Plan:
     if options.scope is not Scope.ENTITY or way.end.codec not in {RAW, DAG_PB}:
         return Plan(way, options)
     try:
-        what = kind(way.end, blocks.meet)
+        what = kind(way.end, lambda cid: filetree.outline(blocks.meet(cid)).bare)
     except Malformed:  # dag-pb that is no UnixFS: nothing but the block makes up the entity
         return Plan(way, options)
     span = None

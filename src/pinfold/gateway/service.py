@@ -16,7 +16,7 @@ from pinfold.clock import SystemClock
 from pinfold.door import BadRequest, Response, text
 from pinfold.errors import Corrupt, Malformed, Missing, PinfoldError, Unavailable
 from pinfold.gateway import asked as address
-from pinfold.gateway import car, file, folder, formats, headers, names, raw, resolve
+from pinfold.gateway import car, file, filetree, folder, formats, headers, names, raw, resolve
 from pinfold.gateway.blocks import Blocks, Supply
 from pinfold.gateway.formats import DOCUMENTS, Format
 from pinfold.gateway.ranges import OutsideError
@@ -142,7 +142,7 @@ class Gateway:
             return _block(request, asked, wanted, way, blocks)
         if way.end.codec in DOCUMENTS:
             return _block(request, asked, Format(DOCUMENTS[way.end.codec][0], explicit=True), way, blocks)
-        what = kind(way.end, blocks.meet)
+        what = kind(way.end, lambda cid: filetree.outline(blocks.meet(cid)).bare)
         if what is Kind.FOLDER:
             return self._folder(request, asked, way, blocks)
         etag = f'"{way.text}"'

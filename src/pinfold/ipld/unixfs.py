@@ -20,6 +20,7 @@ from pinfold.ipld.dagpb import MAX_BLOCK, MAX_LINKS
 MURMUR3: Final = 0x22  # multicodec murmur3-x64-64: the only hash of sharded folders
 _MAX_SIZE: Final = (1 << 63) - 1
 _MAX_MODE: Final = (1 << 32) - 1
+_OTHERS: Final = 16  # fields beside block sizes
 _NANOS: Final = 1_000_000_000
 _WHAT: Final = "UnixFS data"
 _TYPE, _DATA, _FILESIZE, _BLOCKSIZES, _HASH, _FANOUT, _MODE, _MTIME = range(1, 9)
@@ -96,7 +97,9 @@ def decode(raw: bytes) -> Data:
     sizes: list[int] = []
     data: bytes | None = None
     mtime: tuple[int, int] | None = None
-    for field, wire, value, body, at in protobuf.fields(raw, _WHAT):
+    for count, (field, wire, value, body, at) in enumerate(protobuf.fields(raw, _WHAT)):
+        if count > MAX_LINKS + _OTHERS:  # four megabytes of fields that nobody knows take a second
+            raise Malformed(_WHAT, f"more than {MAX_LINKS + _OTHERS} fields", at)
         if field in _NAMES and wire == protobuf.VARINT and _NAMES[field] not in numbers:
             numbers[_NAMES[field]] = _bounded(value, at, _MAX_MODE if field == _MODE else _MAX_SIZE)
         elif field == _BLOCKSIZES and wire in {protobuf.VARINT, protobuf.BYTES}:

@@ -29,7 +29,7 @@ _LATER: Final = frozenset({429, 503})
 # The first that fits.
 _MEANINGS: Final[tuple[tuple[type[PinfoldError], int, str], ...]] = (
     (Missing, 404, "not found: a block is missing"),
-    (Corrupt, 502, "a stored block is damaged"),
+    (Corrupt, 500, "a stored block is damaged"),
     (Incomplete, 409, "not all blocks are here"),
     (Malformed, 422, "the content breaks its format"),
     (Full, 507, "the store is full"),

@@ -239,9 +239,19 @@ class Mirror:
         return fullest([usage for _, usage in found])
 
     def collect(self, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None) -> Collected:
-        """Collect in every store that can; the sums of all."""
-        able = [power(store, Collects) for store in self._stores]  # type: ignore[type-abstract]
-        return collected([one.collect(dry_run=dry_run, progress=progress) for one in able if one is not None])
+        """Collect in every store that can; the sums of all.  A store without a rehearsal is left out of one, and told."""
+        done: list[Collected] = []
+        for store in self._stores:
+            able = power(store, Collects)  # type: ignore[type-abstract]
+            if able is None:
+                continue
+            try:
+                done.append(able.collect(dry_run=dry_run, progress=progress))
+            except Refused as error:
+                if not dry_run or error.__cause__ is not None:
+                    raise
+                self.warnings.append(f"{store.name} is not counted: {error}")
+        return collected(done)
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[str, str]]:
         """Check every store that can; each finding names its store.  Raises Refused where none can."""
