@@ -239,7 +239,7 @@ class Mirror:
         return fullest([usage for _, usage in found])
 
     def collect(self, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None) -> Collected:
-        """Collect in every store that can; the sums of all.  One that knows no rehearsal is left out of it, and told."""
+        """Collect in every store that can; the sums.  One that knows no rehearsal is left out of it, and told."""
         done: list[Collected] = []
         for store in self._stores:
             able = power(store, Collects)  # type: ignore[type-abstract]
