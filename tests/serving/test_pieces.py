@@ -55,7 +55,7 @@ def test_the_first_piece_comes_alone() -> None:
     [
         (BadRequest(418, "x"), 418),
         (Missing("x"), 404),
-        (Corrupt("x"), 502),
+        (Corrupt("x"), 500),
         (Incomplete("x", []), 409),
         (Malformed("x", "y"), 422),
         (Full("x"), 507),

