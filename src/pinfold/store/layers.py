@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -93,8 +94,8 @@ class Layer:
         self._store.close()
 
 
-class ReadOnly(Layer):
-    """Lets nothing change: put, pin and unpin raise Refused."""
+class Unwritten(ABC):
+    """The half of a store that writes, for one that can only be read: put, pin and unpin raise Refused."""
 
     def session(self) -> AbstractContextManager[None]:
         """Nothing to guard: nothing is written."""
@@ -114,6 +115,13 @@ class ReadOnly(Layer):
         """Raise Refused."""
         del roots
         raise self._refusal()
+
+    @abstractmethod
+    def _refusal(self) -> Refused: ...
+
+
+class ReadOnly(Unwritten, Layer):
+    """Lets nothing change: put, pin and unpin raise Refused."""
 
     def _refusal(self) -> Refused:
         return Refused(f"{self.name} is opened for reading only")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import AbstractContextManager, nullcontext
 from threading import Condition, Event
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +18,7 @@ from pinfold.store.gateway import host as hosts
 from pinfold.store.gateway.host import Abandoned, Busy, Host, Lied
 from pinfold.store.gateway.small import Small
 from pinfold.store.gateway.standing import Standing
-from pinfold.store.layers import NobodyListens, Unreachable
+from pinfold.store.layers import NobodyListens, Unreachable, Unwritten
 from pinfold.store.seam import CopyStatus, PinState, PinStatus, Usage
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from pinfold.seal.secret import Secret
     from pinfold.store.address import Address
-    from pinfold.store.seam import Block, Pin
+    from pinfold.store.seam import Pin
 
 AT_ONCE: Final = 96
 _RIVALS: Final = 32
@@ -41,7 +40,7 @@ _LASTING: Final = (Unreachable, NobodyListens)
 _NO_LIST: Final = "a gateway has no list of pins"
 
 
-class GatewayStore:
+class GatewayStore(Unwritten):
     """What gateways hold, by CID."""
 
     def __init__(self, address: Address, *, authorization: Secret | None = None, ca_file: Path | None = None) -> None:
@@ -83,25 +82,6 @@ class GatewayStore:
         lines = [f"{book.lie}; it was not asked again" for _, book in books if book.lie]
         silent = [(url, book) for url, book in books if not book.answers and book.trouble and not book.lie]
         return lines + [f"{url} never answered: {book.trouble}" for url, book in silent if heard]
-
-    def session(self) -> AbstractContextManager[None]:
-        """Nothing to guard: nothing is written."""
-        return nullcontext()
-
-    def put(self, blocks: Iterable[Block]) -> int:
-        """Raise Refused."""
-        del blocks
-        raise self._refusal()
-
-    def pin(self, root: CID, name: str, *, replaces: CID | None = None) -> PinStatus:
-        """Raise Refused."""
-        del root, name, replaces
-        raise self._refusal()
-
-    def unpin(self, roots: Iterable[CID]) -> None:
-        """Raise Refused."""
-        del roots
-        raise self._refusal()
 
     def _refusal(self) -> Refused:
         return Refused(f"{self.name} is a gateway: it can be read, and nothing else")
