@@ -21,10 +21,10 @@ from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server as Embedded
 
+from pinfold.allocator import give_back
 from pinfold.errors import PinfoldError, UsageError
 from pinfold.serving.address import bind, told
 from pinfold.serving.limits import HEAD
-from pinfold.serving.memory import give_back
 
 if TYPE_CHECKING:
     import socket
